@@ -1,0 +1,1 @@
+"""The steps put together: the catalogue run, configuration and the command line."""

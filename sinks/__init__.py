@@ -1,0 +1,1 @@
+"""Where rows go and come back from: lake, Parquet folder, PostgreSQL, exports."""
