@@ -1,0 +1,59 @@
+# moodstream: `make` alone explains what there is. Needs Python 3.11 or newer and git, nothing else.
+
+PYTHON  ?= python3
+VENV    ?= .venv
+EXTRAS  ?= features,postgres,exports,test,check
+LAKE    ?= demo-lake
+WORKERS ?= auto
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# One thread each: the tests run side by side, and the ratios of the benchmark are about single cores.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench models constraints clean
+
+help: ## This text
+	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nThe first one builds $(VENV) (some 6 GB, most of it torch; a minute or two with a warm package cache).\n'
+	@printf 'After that, `. $(BIN)/activate` and `moodstream --help`; README.md goes on from there.\n'
+
+install: $(STAMP) ## Build .venv with what was tested (constraints.txt); runs by itself before the others
+
+$(STAMP): pyproject.toml constraints.txt infra/install.sh
+	@bash infra/install.sh '$(PYTHON)' '$(VENV)' '$(EXTRAS)'
+	@touch $@
+
+demo: $(STAMP) ## Analyse the bundled demo media into ./demo-lake, print curves, write demo-report.html
+	@bash infra/demo.sh '$(BIN)' '$(LAKE)'
+
+test: $(STAMP) ## The whole test suite (one part: make test PYTEST_ARGS=tests/sinks)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+check: $(STAMP) ## Layout, lint, format and types
+	$(BIN)/python infra/check.py
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy models transforms sinks pipelines
+
+format: $(STAMP) ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## Speed and memory on real material: a table, and bench.json (quick: make bench BENCH_ARGS=--quick)
+	$(BIN)/python infra/bench.py --json bench.json $(BENCH_ARGS)
+
+models: $(STAMP) ## Train every model again from the corpora (MOODSTREAM_DATA or ../shared/data)
+	@bash infra/models.sh '$(BIN)'
+
+constraints: $(STAMP) ## Write down the versions that are installed, after they were tested
+	@$(BIN)/python infra/constraints.py > constraints.txt.new
+	@mv constraints.txt.new constraints.txt && touch $(STAMP)
+
+clean: ## Remove .venv, caches and what the demo and the benchmark wrote
+	rm -rf $(VENV) $(LAKE) demo-report.html bench.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
