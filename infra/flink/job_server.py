@@ -1,0 +1,152 @@
+"""Beam's Flink job server with a Flink of its own in one Java process, for tests and for trying things out.
+
+The jars come from Maven once, by the list in `pom.xml` beside this file, into a cache folder
+(`MOODSTREAM_FLINK_JARS`, else `~/.cache/moodstream/flink-<hash of the list>`). On a real cluster take the
+job server that belongs to its Flink version instead: docs/clusters.md.
+
+    with JobServer() as server:
+        beam.Pipeline(options=PipelineOptions(server.options()))
+
+As a command, `python infra/flink/job_server.py` starts one, prints the options for a pipeline and stays until
+Ctrl-C.
+"""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Self
+
+POM = Path(__file__).with_name("pom.xml")
+MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+
+
+def missing() -> str | None:
+    """What this machine lacks to run Flink, in words; None if nothing."""
+    lacking = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    return f"Flink needs {' and '.join(lacking)}, not installed here" if lacking else None
+
+
+def jars() -> Path:
+    """The folder with Beam's Flink runner and all it needs, filled by Maven if this is the first time.
+
+    Raises:
+        RuntimeError: Maven could not bring the jars; the message holds the end of its output.
+    """
+    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moodstream"
+    folder = Path(os.environ.get("MOODSTREAM_FLINK_JARS") or cache / f"flink-{digest}")
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
+    done = subprocess.run(
+        [*command, f"-DoutputDirectory={unfinished}", "-DincludeScope=runtime"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        shutil.rmtree(unfinished)
+        raise RuntimeError(f"Maven could not bring Flink's jars:\n{(done.stdout + done.stderr)[-2000:]}")
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(unfinished)
+    return folder
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class JobServer:
+    """One job server on free ports, up while the `with` block lasts.
+
+    Args:
+        flink_master: `[local]` for a Flink inside the server's own process, or `host:port` of a cluster.
+        log: where the Java process writes; by default a temporary file that is shown when the start fails.
+        start_s: how long the start may take.
+    """
+
+    def __init__(self, flink_master: str = "[local]", log: Path | None = None, start_s: float = 120) -> None:
+        self.flink_master = flink_master
+        self.log = log
+        self.start_s = start_s
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="moodstream-flink-"))
+        self.log = self.log or self._folder / "log"
+        self.job_port, self.artifact_port = _free_ports(2)
+        with self.log.open("wb") as output:
+            self._process = self._start(output)
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        java = ["java", "-Xmx768m", "-XX:+UseSerialGC", f"-Djava.io.tmpdir={self._folder}"]
+        for package in ("lang", "util", "net", "nio", "util.concurrent", "lang.invoke"):
+            java += ["--add-opens", f"java.base/java.{package}=ALL-UNNAMED"]
+        ports = ["--job-port", str(self.job_port), "--artifact-port", str(self.artifact_port)]
+        server = [*ports, "--expansion-port", "-1", "--flink-master", self.flink_master]
+        return subprocess.Popen(
+            [*java, "-cp", f"{jars()}/*", MAIN, "--job-host", "127.0.0.1", *server],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+        )
+
+    def _wait(self) -> None:
+        end = time.monotonic() + self.start_s
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.job_port), 1).close()
+                return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"Flink's job server did not start:\n{self.tail()}") from None
+                time.sleep(0.1)
+
+    def tail(self) -> str:
+        """The end of what the Java process wrote."""
+        return self.log.read_text(errors="replace")[-4000:] if self.log else ""
+
+    def options(self, parallelism: int = 1) -> list[str]:
+        """The options with which a Beam pipeline runs here, its Python workers in the calling process."""
+        return [
+            "--runner=PortableRunner",
+            f"--job_endpoint=127.0.0.1:{self.job_port}",
+            "--environment_type=LOOPBACK",
+            f"--parallelism={parallelism}",
+        ]
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    with JobServer() as running:
+        print(" ".join(running.options()), flush=True)
+        try:
+            running._process.wait()
+        except KeyboardInterrupt:
+            pass
