@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import soxr
+
 from moodstream.models.base import EMOTIONS, QUADRANTS, RATE_HZ, Float
 
 MOODS = (  # the nine scales of GEMS as Emotify names them

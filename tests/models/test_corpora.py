@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import soundfile
+
 from moodstream.models import corpora
 
 REAL = Path(os.environ.get("MOODSTREAM_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")

@@ -173,6 +173,10 @@ class TestBootstrap:
         assert found.high - found.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
         assert found.low < found.value < found.high
 
+    def test_groups_come_whole(self) -> None:
+        found = metrics.bootstrap(lambda x: float(len(x)), np.repeat(np.arange(6), 4), np.zeros(24))
+        assert (found.low, found.high) == (24, 24)
+
     def test_pairs_cancel_what_both_share(self) -> None:
         draw = np.random.default_rng(4)
         groups = np.repeat(np.arange(40), 5)
