@@ -2,20 +2,22 @@
 
 The jars come from Maven once, by the list in `pom.xml` beside this file, into a cache folder
 (`MOODSTREAM_FLINK_JARS`, else `~/.cache/moodstream/flink-<hash of the list>`). On a real cluster take the
-job server that belongs to its Flink version instead: docs/clusters.md.
+job server that belongs to its Flink version instead.
 
     with JobServer() as server:
         beam.Pipeline(options=PipelineOptions(server.options()))
 
 As a command, `python infra/flink/job_server.py` starts one, prints the options for a pipeline and stays until
-Ctrl-C.
+Ctrl-C; with `--fetch` it only fills the cache.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -133,6 +135,10 @@ class JobServer:
             f"--parallelism={parallelism}",
         ]
 
+    def wait(self) -> None:
+        """Return when the Java process has ended."""
+        self._process.wait()
+
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         try:
@@ -143,10 +149,16 @@ class JobServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Fill the cache, and without `--fetch` run a server until Ctrl-C."""
+    jars()
+    if "--fetch" in sys.argv[1:]:
+        return
     with JobServer() as running:
         print(" ".join(running.options()), flush=True)
-        try:
-            running._process.wait()
-        except KeyboardInterrupt:
-            pass
+        with contextlib.suppress(KeyboardInterrupt):
+            running.wait()
+
+
+if __name__ == "__main__":
+    main()
