@@ -1,0 +1,266 @@
+"""The front end: samples in, frames out, the same numbers however the samples are cut.
+
+Conventions: mono float32 at 16 kHz; a frame every 250 samples (64 a second, 32 a cell), its 640-sample Hann
+window centred on the hop, so frame `t` sees samples `[250 t - 195, 250 t + 445)`. One power spectrum gives the
+log-mel bands and the low-level descriptors (the *base* columns, what the networks see); fixed filters over time
+give cepstra, deltas and modulation bands (the *derived* columns, used as statistics only). Columns are scaled by
+constants to about unit range, so sums of squares keep their precision.
+
+A frame needs 28 ms of sound after its hop, its derived columns 250 ms more: `LOOKAHEAD_FRAMES`.
+Source: descriptors after Eyben et al. (2016), GeMAPS, section 3; modulation bands after Falk et al. (2010).
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.signal import firwin
+from torch import Tensor
+from torchaudio.functional import create_dct, melscale_fbanks
+
+from moodstream.models.base import HOP, RATE_HZ, Float
+
+WINDOW, N_FFT = 640, 1024
+LEFT = (WINDOW - HOP) // 2  # samples a frame sees before its hop
+RIGHT = WINDOW - LEFT  # samples from the start of its hop to the end of what it sees
+N_MELS, N_CEPSTRA, N_MODULATION = 64, 20, 16
+RANGES_HZ = ((0.5, 1.5), (1.5, 3.0), (3.0, 6.0), (6.0, 10.0), (10.0, 16.0), (16.0, 25.0))
+DESCRIPTORS = (
+    *("level", "centroid", "bandwidth", "rolloff", "flux", "flatness"),
+    *("slope_low", "slope_high", "hammarberg", "alpha", "pitch", "voicing"),
+)
+PAST_FRAMES, LOOKAHEAD_FRAMES = 96, 16  # what the derived columns see around a frame
+PITCH_HZ = (60.0, 500.0)
+
+
+class Columns(NamedTuple):
+    """Where each kind of column lies in a frame."""
+
+    mel: slice = slice(0, N_MELS)
+    descriptors: slice = slice(N_MELS, N_MELS + len(DESCRIPTORS))
+    cepstra: slice = slice(76, 96)
+    deltas: slice = slice(96, 128)  # of the cepstra, then of the descriptors
+    accelerations: slice = slice(128, 148)  # of the cepstra
+    modulation: slice = slice(148, 148 + N_MODULATION * len(RANGES_HZ))
+
+
+COLUMNS = Columns()
+N_BASE = COLUMNS.descriptors.stop
+N_COLUMNS = COLUMNS.modulation.stop
+PITCH, VOICING = N_BASE - 2, N_BASE - 1
+
+
+class FrontEnd:
+    """Streaming front end of one channel. Its state is a few kilobytes: see `state`."""
+
+    def __init__(self) -> None:
+        self._samples = torch.zeros(LEFT)  # not yet consumed, with what the next frame sees before its hop
+        self._mel: Tensor | None = None  # log-mel of the frame before, for the flux
+        self._base: Tensor | None = None  # base columns that later derived ones still need
+        self._received = 0
+        self._framed = 0
+
+    def push(self, samples: Float) -> Tensor:
+        """Take samples [n]; give the frames [t, N_COLUMNS] that became complete (possibly none)."""
+        self._received += len(samples)
+        self._samples = torch.cat((self._samples, torch.from_numpy(np.ascontiguousarray(samples, np.float32))))
+        return self._derive(self._frame(), last=False)
+
+    def flush(self) -> Tensor:
+        """The sound ended: give the remaining frames, ceil(samples / 250) in all."""
+        missing = -(-self._received // HOP) - self._framed
+        if missing > 0:
+            padding = (missing - 1) * HOP + WINDOW - len(self._samples)
+            self._samples = torch.cat((self._samples, torch.zeros(max(padding, 0))))
+        return self._derive(self._frame(missing), last=True)
+
+    def state(self) -> dict[str, Float]:
+        """Everything the next push depends on, as arrays."""
+        none = torch.zeros(0)
+        return {
+            "samples": self._samples.numpy().copy(),
+            "mel": (none if self._mel is None else self._mel).numpy().copy(),
+            "base": (none if self._base is None else self._base).numpy().copy(),
+            "counts": np.array([self._received, self._framed], np.float64).astype(np.float64),  # type: ignore[dict-item]
+        }
+
+    def restore(self, state: dict[str, Float]) -> None:
+        self._samples = torch.from_numpy(state["samples"].copy())
+        self._mel = torch.from_numpy(state["mel"].copy()) if state["mel"].size else None
+        self._base = torch.from_numpy(state["base"].copy()) if state["base"].size else None
+        self._received, self._framed = (int(count) for count in state["counts"])
+
+    def _frame(self, limit: int | None = None) -> Tensor:
+        ready = max((len(self._samples) - WINDOW) // HOP + 1, 0)
+        ready = ready if limit is None else min(ready, limit)
+        if ready <= 0:
+            return torch.zeros(0, N_BASE)
+        windows = self._samples.unfold(0, WINDOW, HOP)[:ready]
+        base = base_columns(windows, self._mel)
+        self._mel = base[-1:, COLUMNS.mel].clone()
+        self._samples = self._samples[ready * HOP :].clone()
+        self._framed += ready
+        return base
+
+    def _derive(self, base: Tensor, last: bool) -> Tensor:
+        if self._base is None:
+            if not len(base):
+                return torch.zeros(0, N_COLUMNS)
+            held = torch.cat((base[:1].expand(PAST_FRAMES, -1), base))
+        else:
+            held = torch.cat((self._base, base))
+        if last:
+            held = torch.cat((held, held[-1:].expand(LOOKAHEAD_FRAMES, -1)))
+        ready = len(held) - PAST_FRAMES - LOOKAHEAD_FRAMES
+        if ready <= 0:
+            self._base = held
+            return torch.zeros(0, N_COLUMNS)
+        self._base = held[ready:].clone()
+        return with_derived(held)
+
+
+def frames_of(samples: Float) -> Tensor:
+    """The frames [ceil(n / 250), N_COLUMNS] of a whole sound [n]."""
+    front = FrontEnd()
+    return torch.cat((front.push(samples), front.flush()))
+
+
+def base_columns(windows: Tensor, previous: Tensor | None) -> Tensor:
+    """Log-mel and descriptors [t, N_BASE] of sample windows [t, 640]; `previous` is the log-mel before them."""
+    constants = _constants()
+    spectrum = torch.fft.rfft(windows * constants.window, n=N_FFT)
+    power = spectrum.real**2 + spectrum.imag**2
+    linear = power @ constants.linear
+    mel_power, sums = linear[:, :N_MELS], linear[:, N_MELS:]
+    mel = (torch.log(mel_power + 1e-6) + 4.0) / 4.0
+    before = mel[:1] if previous is None else previous
+    flux = (mel - torch.cat((before, mel[:-1]))).clamp(min=0).mean(1)
+
+    energy = sums[:, 0]  # mean square, 1 = full scale
+    total = sums[:, 1] + 1e-8
+    centroid = sums[:, 2] / total
+    bandwidth = (sums[:, 3] / total - centroid**2).clamp(min=0).sqrt()
+    mel_total = mel_power.sum(1, keepdim=True)
+    below = torch.cumsum(mel_power, 1) - mel_power
+    rolloff = ((0.85 * mel_total - below) / (mel_power + 1e-9)).clamp(0, 1).mean(1)
+    flatness = 4.0 * mel.mean(1) - 4.0 - torch.log(mel_total[:, 0] / N_MELS + 1e-6)
+    slopes = mel @ constants.slopes
+    low, high = power[:, 3:128].amax(1), power[:, 128:320].amax(1)
+    hammarberg = torch.log((low + 1e-7) / (high + 1e-7))
+    alpha = torch.log((sums[:, 4] + 1e-6) / (sums[:, 5] + 1e-6))
+    pitch, voicing = _pitch(power, energy)
+    columns = (
+        (torch.log10(energy + 1e-9) + 4.0) / 2.0,
+        centroid - 0.6,
+        bandwidth - 0.6,
+        2.0 * rolloff - 0.8,
+        8.0 * flux - 0.7,
+        0.5 * flatness + 1.0,
+        *slopes.unbind(1),
+        hammarberg / 3.0 - 1.0,
+        alpha / 3.0 - 0.5,
+        pitch,
+        voicing,
+    )
+    return torch.cat((mel, torch.stack(columns, 1)), 1)
+
+
+def with_derived(held: Tensor) -> Tensor:
+    """All columns of the frames of `held` [t + PAST + LOOKAHEAD, N_BASE] that have full context: [t, N_COLUMNS]."""
+    constants = _constants()
+    ready = len(held) - PAST_FRAMES - LOOKAHEAD_FRAMES
+    near = held[PAST_FRAMES - 6 : PAST_FRAMES + ready + 6]
+    cepstra = near[:, COLUMNS.mel] @ constants.dct
+    slow = torch.cat((cepstra, near[:, COLUMNS.descriptors]), 1)
+    deltas = _slope(slow)
+    accelerations = _slope(deltas[:, :N_CEPSTRA])
+    bands = held[:, COLUMNS.mel].unflatten(1, (N_MODULATION, -1)).mean(2)
+    filtered = torch.nn.functional.conv1d(bands.T[:, None], constants.modulation)  # [bands, ranges, t]
+    return torch.cat(
+        (
+            held[PAST_FRAMES : PAST_FRAMES + ready],
+            cepstra[6:-6],
+            4.0 * deltas[3:-3],
+            8.0 * accelerations,
+            3.0 * filtered.permute(2, 0, 1).flatten(1),
+        ),
+        1,
+    )
+
+
+def _slope(x: Tensor) -> Tensor:
+    """Least-squares slope over seven frames: [t, c] -> [t - 6, c]."""
+    n = len(x) - 6
+    return sum((k * (x[3 + k : 3 + k + n] - x[3 - k : 3 - k + n]) for k in (1, 2, 3)), torch.zeros(())) / 28.0
+
+
+def _pitch(power: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+    """Pitch [t] in octaves above 110 Hz times voicing, and voicing [t] in [0, 1].
+
+    Autocorrelation (inverse transform of the magnitude spectrum below 4 kHz, which is steadier under strong
+    formants than that of the power), the highest peak of 60 to 500 Hz, parabolic between the lags.
+    """
+    magnitude = power[:, :257].sqrt()
+    magnitude[:, :3] = 0.0
+    correlation = torch.fft.irfft(magnitude, n=512)
+    rate = RATE_HZ / 2
+    first, last = int(rate / PITCH_HZ[1]), int(rate / PITCH_HZ[0]) + 1
+    part = correlation[:, first - 1 : last + 2]
+    middle = part[:, 1:-1]
+    peaks = torch.where((middle > part[:, :-2]) & (middle >= part[:, 2:]), middle, torch.zeros(()))
+    height, at = peaks.max(1, keepdim=True)
+    before, after = part.gather(1, at), part.gather(1, at + 2)
+    bend = (2 * height - before - after).clamp(min=1e-6)
+    lag = (at[:, 0] + first) + (0.5 * (after - before) / bend)[:, 0].clamp(-0.5, 0.5)
+    strength = height[:, 0] / (correlation[:, 0] + 1e-4)
+    voicing = torch.sigmoid((strength - 0.35) * 20.0) * (energy / (energy + 1e-7))
+    return torch.log2(rate / lag / 110.0) * voicing, voicing
+
+
+class _Constants(NamedTuple):
+    window: Tensor  # [640]
+    linear: Tensor  # [513, 64 + 6]: mel filters and sums over the spectrum
+    slopes: Tensor  # [64, 2]: of the log-mel below and above 1 kHz
+    dct: Tensor  # [64, 20], the first cepstrum (the level) left out
+    modulation: Tensor  # [6, 1, PAST + 1 + LOOKAHEAD]
+
+
+@cache
+def _constants() -> _Constants:
+    window = torch.hann_window(WINDOW)
+    mel = melscale_fbanks(N_FFT // 2 + 1, 50.0, RATE_HZ / 2, N_MELS, RATE_HZ, norm=None, mel_scale="htk")
+    hz = torch.linspace(0, RATE_HZ / 2, N_FFT // 2 + 1)
+    kilohertz = hz / 1000
+    both_sides = torch.full_like(hz, 2.0)
+    both_sides[[0, -1]] = 1.0
+    audible = (hz >= 50).float()
+    sums = (
+        both_sides / (N_FFT * float((window**2).sum())),
+        audible,
+        audible * kilohertz,
+        audible * kilohertz**2,
+        ((hz >= 50) & (hz < 1000)).float(),
+        ((hz >= 1000) & (hz < 5000)).float(),
+    )
+    band = torch.arange(N_MELS, dtype=torch.float32)
+    slopes = []
+    for part, scale in ((band < 22, 4.0), (band >= 22, 16.0)):
+        centred = torch.where(part, band - band[part].mean(), torch.zeros(()))
+        slopes.append(scale * 4.0 * centred / (centred**2).sum())
+    dct = create_dct(N_CEPSTRA + 1, N_MELS, norm="ortho")[:, 1:]
+    filters = np.stack([_band_pass(low, high) for low, high in RANGES_HZ])
+    return _Constants(
+        window,
+        torch.cat((mel, torch.stack(sums, 1)), 1).contiguous(),
+        torch.stack(slopes, 1).contiguous(),
+        dct.contiguous(),
+        torch.from_numpy(filters.astype(np.float32))[:, None],
+    )
+
+
+def _band_pass(low_hz: float, high_hz: float) -> Float:
+    taps: Float = firwin(
+        PAST_FRAMES + LOOKAHEAD_FRAMES + 1, [low_hz, high_hz], pass_zero=False, fs=RATE_HZ / HOP, scale=False
+    )
+    return taps - taps.mean()  # exactly blind to a constant

@@ -1,0 +1,267 @@
+"""The network all audio models share: an encoder of frames, pooling by cells, and a head.
+
+Conventions: frames [b, 32 n, F >= N_BASE] at 64 a second, encoder frames at 32 a second, cells of half a second;
+`valid` [b, 32 n] marks true frames, padding counts nothing, so a batch equals its single members. The encoder is
+a stack of dilated residual convolutions, each exactly streamable: `EncoderStream` keeps what each layer still
+needs, starts with the zeros and ends with the zeros of a whole-file "same" convolution, so the numbers are those
+of one pass over the whole sound.
+
+The head has two branches over the same window: `wide` is linear in the fixed statistics (fitted by itself, strongly
+regularised), `deep` sees the learned embedding joined with the statistics. Their outputs are averaged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from moodstream.models.base import CELL_FRAMES, DIMENSIONS
+from moodstream.models.features import N_BASE
+from moodstream.models.pooling import N_STATISTICS, loudness_weight, moments, statistics
+
+STRIDE = 2
+CELL_STEPS = CELL_FRAMES // STRIDE
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that fixes a network's layers; stored in the model card."""
+
+    labels: tuple[str, ...]
+    channels: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 4)
+    gates: int = 4  # attention gates, each for an equal share of the channels
+    hidden: int = 128
+    corpora: tuple[str, ...] = ()  # with a head of their own beside the shared one (training only)
+    past_cells: int = 4  # the window of a cell in a curve
+    future_cells: int = 3
+    dropout: float = 0.3
+
+    def asdict(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Shape":
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    @property
+    def lookahead_steps(self) -> int:
+        return sum(self.dilations)
+
+
+class Output(NamedTuple):
+    """What a head says: mean [..., 3], log of the deviation [..., 3], logits [..., K]."""
+
+    mean: Tensor
+    log_std: Tensor
+    logits: Tensor
+
+
+class Block(nn.Module):
+    """Residual block: three taps `dilation` steps apart, then a point-wise layer, then a norm over channels."""
+
+    def __init__(self, channels: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.taps = nn.Linear(3 * channels, channels)
+        self.mix = nn.Linear(channels, channels)
+        self.norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[b, t + 2 dilation, c] -> [b, t, c]: no padding here, so that a stream can bring its own."""
+        d = self.dilation
+        middle = x[:, d:-d]
+        taps = torch.cat((x[:, : -2 * d], middle, x[:, 2 * d :]), -1)
+        h = nn.functional.silu(self.taps(taps))
+        out: Tensor = self.norm(middle + self.mix(self.dropout(h)))
+        return out
+
+
+class FrameEncoder(nn.Module):
+    """Base columns of frames to embeddings and gates, two frames to one step."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(N_BASE))
+        self.register_buffer("scale", torch.ones(N_BASE))
+        self.center: Tensor
+        self.scale: Tensor
+        self.stem = nn.Linear(STRIDE * N_BASE, shape.channels)
+        self.stem_norm = nn.LayerNorm(shape.channels)
+        self.blocks = nn.ModuleList(Block(shape.channels, d, shape.dropout / 2) for d in shape.dilations)
+        self.gate = nn.Linear(shape.channels, shape.gates)
+
+    def start(self, frames: Tensor) -> Tensor:
+        """Frames [b, 2 t, F] -> [b, t, c], before the blocks."""
+        base = (frames[..., :N_BASE] - self.center) * self.scale
+        out: Tensor = self.stem_norm(nn.functional.silu(self.stem(base.unflatten(1, (-1, STRIDE)).flatten(2))))
+        return out
+
+    def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+        """Sums of cells [b, n, 2 c + gates] of frames [b, 32 n, F]."""
+        steps = valid.unflatten(1, (-1, STRIDE)).any(2)[..., None]
+        x = self.start(frames) * steps
+        for block in self.blocks:
+            d = block.dilation
+            x = block(nn.functional.pad(x, (0, 0, d, d))) * steps
+        return self.sums(x, step_weight(frames, valid))
+
+    def sums(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Embeddings [b, 16 n, c] and loudness weights [b, 16 n, 1] -> sums of cells [b, n, gates + 2 c]."""
+        gates = (0.02 + torch.sigmoid(self.gate(x))) * weight
+        spread = gates.repeat_interleave(x.shape[-1] // gates.shape[-1], -1)
+        weighted = spread * x
+        every = torch.cat((gates, weighted, weighted * x), -1)
+        return every.unflatten(1, (-1, CELL_STEPS)).sum(2)
+
+
+def step_weight(frames: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Loudness weight [b, t, 1] of encoder steps from frames [b, 2 t, F]; padding weighs nothing."""
+    weight = loudness_weight(frames)
+    if valid is not None:
+        weight = weight * valid[..., None]
+    return weight.unflatten(1, (-1, STRIDE)).mean(2)
+
+
+class MoodNetwork(nn.Module):
+    """Encoder and head of one task."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.encoder = FrameEncoder(shape)
+        heads = 1 + len(shape.corpora)
+        values = len(DIMENSIONS) + len(shape.labels)
+        joined = 2 * shape.channels + N_STATISTICS
+        self.wide = nn.Parameter(torch.zeros(heads, N_STATISTICS + 1, values))
+        self.hidden = nn.Linear(joined, shape.hidden)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.deep = nn.Parameter(torch.randn(heads, shape.hidden + 1, values + len(DIMENSIONS)) * 0.02)
+        for name, size in (("center", N_STATISTICS), ("temperature", 1), ("std_scale", 3), ("known", 3)):
+            self.register_buffer(name, torch.zeros(size) if name == "center" else torch.ones(size))
+        self.register_buffer("scale", torch.ones(N_STATISTICS))
+        self.register_buffer("deep_share", torch.tensor([0.5]))
+        self.center: Tensor
+        self.scale: Tensor
+        self.temperature: Tensor  # calibration: logits are divided by it
+        self.std_scale: Tensor  # calibration: deviations are multiplied by it
+        self.known: Tensor  # [3] 1 where the task has this dimension
+        self.deep_share: Tensor
+
+    def standardize(self, fixed: Tensor) -> Tensor:
+        """Standardised statistics of summed cells [..., N_SUMS], bounded so that nothing unheard of explodes."""
+        return ((statistics(fixed) - self.center) * self.scale).clamp(-4, 4)
+
+    def forward(self, frames: Tensor, valid: Tensor, fixed: Tensor, corpus: Tensor | None = None) -> list[Output]:
+        """One output a member of the batch, pooled over all its cells: training's view.
+
+        Args:
+            frames: [b, 32 n, F]. valid: [b, 32 n]. fixed: [b, N_SUMS], summed over the cells.
+            corpus: [b] index of the member's corpus; then the corpus's own head is given after the shared one.
+        """
+        return self.heads(self.encoder(frames, valid).sum(1), fixed, corpus)
+
+    def heads(self, learned: Tensor, fixed: Tensor, corpus: Tensor | None = None) -> list[Output]:
+        """Outputs of windows from the sums of their cells, learned [b, gates + 2 c] and fixed [b, N_SUMS]."""
+        z = self.standardize(fixed)
+        h = self.embed(learned, z)
+        outputs = [self._output(z, h, self.wide[0], self.deep[0])]
+        if corpus is not None:
+            wide = self.wide[0] + self.wide[1 + corpus]
+            deep = self.deep[0] + self.deep[1 + corpus]
+            outputs.append(self._output(z, h, wide, deep))
+        return outputs
+
+    def embed(self, learned: Tensor, z: Tensor) -> Tensor:
+        """The deep branch's hidden layer [b, hidden]."""
+        shape = self.shape
+        gates, first, second = learned.split((shape.gates, shape.channels, shape.channels), -1)
+        weight = gates.repeat_interleave(shape.channels // shape.gates, -1).clamp(min=1e-9)
+        mean, deviation = moments(weight, first, second)
+        joined = torch.cat((mean, deviation, self.dropout(z)), -1)
+        out: Tensor = self.dropout(nn.functional.silu(self.hidden(joined)))
+        return out
+
+    def deep_output(self, h: Tensor, corpus: Tensor | None = None) -> Output:
+        """The deep branch alone, as it is trained."""
+        weight = self.deep[0] if corpus is None else self.deep[0] + self.deep[1 + corpus]
+        return _split(_affine(h, weight))
+
+    def _output(self, z: Tensor, h: Tensor, wide: Tensor, deep: Tensor) -> Output:
+        mean, log_std, logits = _split(_affine(h, deep))
+        shallow = _affine(z, wide)
+        share = self.deep_share
+        mean = torch.lerp(shallow[..., :3], mean, share).clamp(-1, 1)
+        logits = torch.lerp(shallow[..., 3:], logits, share)
+        return Output(mean, log_std + self.std_scale.log(), logits / self.temperature)
+
+
+def _affine(x: Tensor, weight: Tensor) -> Tensor:
+    """x [b, n] by weight [n + 1, m] or [b, n + 1, m], the last row being the bias."""
+    if weight.dim() == 2:
+        return x @ weight[:-1] + weight[-1]
+    return torch.einsum("bn,bnm->bm", x, weight[:, :-1]) + weight[:, -1]
+
+
+def _split(values: Tensor) -> Output:
+    return Output(values[..., :3], values[..., 3:6].clamp(-4, 1), values[..., 6:])
+
+
+class EncoderStream:
+    """A frame encoder fed piece by piece: the sums of cells come out as of one pass over the whole sound.
+
+    State: what each block still needs (2 x dilation steps), the weights of steps still on their way.
+    """
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self._encoder = encoder
+        channels = encoder.stem.out_features
+        self._caches = [torch.zeros(1, block.dilation, channels) for block in encoder.blocks]
+        self._weights = torch.zeros(1, 0, 1)
+        self._ready = torch.zeros(1, 0, channels)
+
+    def push(self, frames: Tensor, last: bool = False, length: int | None = None) -> Tensor:
+        """Take frames [32 n, F]; give the sums [m, gates + 2 c] of the cells that became complete.
+
+        Args:
+            frames: whole cells. last: the sound ends here, give everything.
+            length: how many of `frames` are true, the rest being padding (only with `last`).
+        """
+        encoder = self._encoder
+        x = encoder.start(frames[None])
+        weight = step_weight(frames[None])
+        if length is not None and length < len(frames):
+            valid = (torch.arange(len(frames)) < length)[None]
+            x = x * valid.unflatten(1, (-1, STRIDE)).any(2)[..., None]
+            weight = step_weight(frames[None], valid)
+            steps: int | None = -(-length // STRIDE)
+        else:
+            steps = None
+        self._weights = torch.cat((self._weights, weight), 1)
+        missing = 0 if steps is None else x.shape[1] - steps  # padded steps at the end stay zero in each layer
+        for i, block in enumerate(encoder.blocks):
+            d = block.dilation
+            held = torch.cat((self._caches[i], x), 1)
+            if last:
+                held = torch.cat((held, held.new_zeros(1, d, held.shape[2])), 1)
+            elif held.shape[1] <= 2 * d:
+                self._caches[i], x = held, x[:, :0]
+                continue
+            self._caches[i] = held[:, -2 * d :]
+            x = block(held)
+            if missing:
+                x = torch.cat((x[:, :-missing], torch.zeros_like(x[:, -missing:])), 1)
+        self._ready = torch.cat((self._ready, x), 1)
+        whole = self._ready.shape[1] // CELL_STEPS * CELL_STEPS
+        sums = encoder.sums(self._ready[:, :whole], self._weights[:, :whole])[0]
+        self._ready, self._weights = self._ready[:, whole:], self._weights[:, whole:]
+        return sums
+
+    def state(self) -> list[Tensor]:
+        return [*self._caches, self._weights, self._ready]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        *self._caches, self._weights, self._ready = state
