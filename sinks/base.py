@@ -95,7 +95,7 @@ class Written:
     media_id: str
     take: int
     rows: Mapping[str, int]  # by table
-    dead_letters: int
+    letters: tuple[Mapping[str, Any], ...]  # its dead letters
     duration_ms: int  # of the media; 0 unless the commit held its media row
 
     @classmethod
@@ -103,7 +103,8 @@ class Written:
         rows = {name: len(table) for name, table in commit.rows.items()}
         media = commit.rows.get("media")
         duration_ms = sum(media.column("duration_ms").to_pylist()) if media is not None else 0
-        return cls(commit.media_id, commit.take, rows, rows.get("dead_letter", 0), duration_ms)
+        letters = tuple(commit.rows["dead_letter"].to_pylist()) if "dead_letter" in rows else ()
+        return cls(commit.media_id, commit.take, rows, letters, duration_ms)
 
 
 @beam.typehints.with_input_types(Commit)

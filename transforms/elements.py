@@ -38,6 +38,7 @@ class Media:
     roles: tuple[str, ...] = ()  # one a channel (agent, customer, ...) when the channels are people
     split: bool = False  # channels apart instead of mixed down
     take: int = 0  # counts up when a live stream comes back after it was closed
+    content_hash: str = ""  # sha256 over the parts; empty until somebody read them
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Row:
 class Span(Row):
     """What every row about a stretch of one channel says."""
 
-    channel: str  # mix, or a side of a call: left, right, 0, 1, ...
+    channel: str  # mix, or a side of a call: its role where roles are given, else ch0, ch1, ...
     role: str | None  # agent, customer, ... for calls
     modality: str  # speech, music, symbolic, face or fused
     start_ms: int

@@ -1,0 +1,139 @@
+"""Curve: estimates on the fixed 2 Hz grid, as columns.
+
+Conventions: a block covers n consecutive cells of one channel and modality; cell `i` is
+`[500 i, 500 (i + 1))` ms. Numbers stay in arrays until they become Arrow columns: a row object for each half
+second would cost more than the networks.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from moodstream.models.base import ACTIVITIES, STEP_MS, Float
+from moodstream.transforms.elements import SCHEMA_VERSION
+from moodstream.transforms.tables import SCHEMAS
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanInfo:
+    """What the rows of one channel and modality have in common."""
+
+    media_id: str
+    take: int
+    analysis_id: str
+    channel: str
+    role: str | None
+    modality: str
+    model: str
+    model_version: str
+    emotions_for: str
+
+    def columns(self) -> dict[str, object]:
+        """The constant columns of every span row."""
+        return {
+            "media_id": self.media_id,
+            "take": self.take,
+            "schema_version": SCHEMA_VERSION,
+            "analysis_id": self.analysis_id,
+            "channel": self.channel,
+            "role": self.role,
+            "modality": self.modality,
+            "model": self.model,
+            "model_version": self.model_version,
+            "revision": 0,
+            "is_final": True,
+            "event_time": None,
+            "emotions_for": self.emotions_for,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CurveBlock:
+    """n consecutive cells of one channel and modality."""
+
+    start: int  # index of the first cell
+    mean: Float  # [n, 3], NaN where not estimated
+    std: Float  # [n, 3]
+    scores: Float  # [n, K], rows without an estimate are zero
+    labels: tuple[str, ...]  # K names
+    estimated: Mask  # [n]
+    activity: npt.NDArray[np.int8]  # [n], index into ACTIVITIES
+    loudness: Float  # [n] LUFS, NaN where there is none
+    reasons: npt.NDArray[np.object_]  # [n] str or None
+    took_part: Mask  # [n, m]
+    modalities: tuple[str, ...] = field(default=())  # m names
+
+    def __len__(self) -> int:
+        return len(self.estimated)
+
+
+def _nullable(values: Float, valid: Mask | None = None) -> pa.Array:
+    missing = ~np.isfinite(values)
+    return pa.array(values, type=pa.float32(), mask=missing if valid is None else missing | ~valid)
+
+
+def _scores(block: CurveBlock) -> pa.Array:
+    present = (block.scores > 0) & block.estimated[:, None]
+    offsets = np.concatenate(([0], np.cumsum(present.sum(1)))).astype(np.int32)
+    keys = pa.array(block.labels, pa.string()).take(pa.array(np.nonzero(present)[1]))
+    maps = pa.MapArray.from_arrays(
+        pa.array(offsets, mask=np.append(~block.estimated, False)),
+        keys,
+        pa.array(block.scores[present], pa.float32()),
+    )
+    return maps.cast(SCHEMAS["curve"].field("emotion_scores").type)
+
+
+def _took_part(block: CurveBlock) -> pa.Array:
+    offsets = np.concatenate(([0], np.cumsum(block.took_part.sum(1)))).astype(np.int32)
+    names = pa.array(block.modalities, pa.string()).take(pa.array(np.nonzero(block.took_part)[1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), names)
+
+
+def select(block: CurveBlock, keep: Mask) -> tuple[npt.NDArray[np.int64], CurveBlock]:
+    """The kept cells of a block, with their cell numbers."""
+    cells = block.start + np.flatnonzero(keep)
+    return cells, CurveBlock(
+        start=block.start,
+        mean=block.mean[keep],
+        std=block.std[keep],
+        scores=block.scores[keep],
+        labels=block.labels,
+        estimated=block.estimated[keep],
+        activity=block.activity[keep],
+        loudness=block.loudness[keep],
+        reasons=block.reasons[keep],
+        took_part=block.took_part[keep],
+        modalities=block.modalities,
+    )
+
+
+def curve_table(info: SpanInfo, block: CurveBlock, *, sparse: bool = False) -> pa.Table:
+    """A block as rows of the `curve` table; `sparse` keeps only cells with an estimate."""
+    if sparse:
+        cells, block = select(block, block.estimated)
+    else:
+        cells = block.start + np.arange(len(block))
+    n = len(block)
+    schema = SCHEMAS["curve"]
+    columns: dict[str, pa.Array] = {
+        name: pa.nulls(n, schema.field(name).type)
+        if value is None
+        else pa.repeat(pa.scalar(value, schema.field(name).type), n)
+        for name, value in info.columns().items()
+    }
+    columns["start_ms"] = pa.array(cells * STEP_MS)
+    columns["end_ms"] = pa.array((cells + 1) * STEP_MS)
+    for i, dimension in enumerate(("valence", "arousal", "dominance")):
+        columns[dimension] = _nullable(block.mean[:, i], block.estimated)
+        columns[dimension + "_std"] = _nullable(block.std[:, i], block.estimated)
+    columns["activity"] = pa.array(ACTIVITIES, pa.string()).take(pa.array(block.activity))
+    columns["loudness_lufs"] = _nullable(block.loudness)
+    columns["emotion_scores"] = _scores(block)
+    columns["modalities"] = _took_part(block)
+    columns["reason"] = pa.array(block.reasons.tolist(), pa.string())
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)

@@ -1,0 +1,61 @@
+"""The models of a run, each loaded when it is first needed: a MIDI never waits for the audio networks."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moodstream.models.base import DIMENSIONS, Float
+from moodstream.models.registry import Card, read_card
+
+if TYPE_CHECKING:
+    from moodstream.models.audio import AudioModels
+    from moodstream.models.symbolic import SymbolicModel
+
+
+class Engine:
+    """Networks and their cards by modality.
+
+    Args:
+        threads: torch threads of this process. One by default: workers are processes, and for networks of this
+            size a second thread costs more than it brings.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+
+    @cached_property
+    def cards(self) -> dict[str, Card]:
+        """The model card of every modality and of activity, read without loading a network."""
+        return {name: read_card(name) for name in ("speech", "music", "symbolic", "activity")}
+
+    @cached_property
+    def audio(self) -> "AudioModels":
+        """Speech, music and activity networks behind one front end."""
+        import torch
+
+        from moodstream.models.audio import AudioModels
+
+        torch.set_num_threads(self.threads)
+        return AudioModels.load()
+
+    @cached_property
+    def symbolic(self) -> "SymbolicModel":
+        """The network over notes."""
+        import torch
+
+        from moodstream.models.symbolic import SymbolicModel
+
+        torch.set_num_threads(self.threads)
+        return SymbolicModel.load()
+
+    def versions(self) -> dict[str, str]:
+        """Name to version of every model: what decides whether a media must be analysed again."""
+        return {name: card.version for name, card in self.cards.items()}
+
+    def prior(self, modality: str) -> tuple[Float, Float]:
+        """Mean and variance of the labels a modality's model was trained on, [3] each (NaN: no such output)."""
+        prior = self.cards[modality].prior
+        mean = [prior[d][0] if d in prior else np.nan for d in DIMENSIONS]
+        variance = [prior[d][1] if d in prior else np.nan for d in DIMENSIONS]
+        return np.array(mean, np.float32), np.array(variance, np.float32)

@@ -1,0 +1,287 @@
+"""One media from sound and notes to rows: the steps composed once, for batch and live.
+
+Conventions: a session is fed (`add_notes`, `push`), gives the rows that became final as Arrow tables by table
+name, and is closed once (`flush`). However the sound is cut, the rows are the same. A cell is fused when its
+sound is heard, so notes that belong to a sound come before it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from moodstream.models.base import (
+    ACTIVITIES,
+    EMOTIONS,
+    QUADRANTS,
+    RATE_HZ,
+    STEP_MS,
+    AudioEstimates,
+    Estimates,
+    Float,
+    Notes,
+)
+from moodstream.transforms.channels import MixDown
+from moodstream.transforms.curve import Mask, SpanInfo
+from moodstream.transforms.elements import Clip, Media
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.loudness import Loudness
+from moodstream.transforms.resample import Resample
+from moodstream.transforms.track import Heard, Rows, Track, merge
+
+GATHER_S = 60  # sound gathered for one call of the networks; the rows do not depend on it
+CALL_ROLES = {"agent", "customer"}
+
+_SILENCE, _MUSIC_CELL = ACTIVITIES.index("silence"), ACTIVITIES.index("music")
+_HAS_SPEECH = np.array(["speech" in activity for activity in ACTIVITIES])
+_HAS_MUSIC = np.array(["music" in activity for activity in ACTIVITIES])
+_REASONS = np.array([None, None, None, "silence", "other"], object)  # by activity
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the rows besides the content and the models."""
+
+    emotions_for: str = "customer"  # whose emotions on a call: customer, or all (written into every row)
+    features: bool = False  # musical context from essentia in the summary
+    max_hours: float = 24.0  # a media longer than this is cut there, and said so
+
+    def key(self, media: Media) -> str:
+        """A text that changes whenever the rows of this media would."""
+        offsets_ms = [part.offset_ms for part in media.parts]
+        return json.dumps(
+            asdict(self) | {"split": media.split, "roles": media.roles, "offsets_ms": offsets_ms},
+            sort_keys=True,
+        )
+
+
+def is_call(media: Media) -> bool:
+    """Whether the channels of a media are the sides of a call: split, or with the roles of one."""
+    return media.split or bool(CALL_ROLES & set(media.roles))
+
+
+def may_judge(media: Media, role: str | None, settings: Settings) -> bool:
+    """Whether a channel gets emotions: on a call only the customer's, unless everybody's were asked for.
+
+    A call whose sides cannot be told apart (mixed down, or split without roles) counts as the agent's.
+    """
+    if not is_call(media) or settings.emotions_for == "all":
+        return True
+    return media.split and role == "customer"
+
+
+class _Channel:
+    """One channel's way from samples to what is heard in each cell."""
+
+    def __init__(self, name: str, role: str | None, judged: bool, rate_hz: int, engine: Engine) -> None:
+        self.name, self.role, self.judged = name, role, judged
+        self.resample = Resample(rate_hz)
+        self.stream = engine.audio.stream()
+        self.loudness: list[Float] = []
+        self.gathered: list[Float] = []
+        self.talk: list[Mask] = []
+
+    def push(self, samples: Float) -> AudioEstimates | None:
+        self.gathered.append(self.resample.push(samples))
+        if sum(map(len, self.gathered)) < GATHER_S * RATE_HZ:
+            return None
+        return self._estimate()
+
+    def _estimate(self) -> AudioEstimates:
+        sound, self.gathered = np.concatenate(self.gathered), []
+        return self.stream.push(sound)
+
+    def flush(self) -> list[AudioEstimates]:
+        self.gathered.append(self.resample.flush())
+        return [self._estimate(), self.stream.flush()]
+
+    def take_loudness(self, cells: int) -> Float:
+        """The next cells' loudness. The rate's rounding may leave the last cell without any."""
+        known = np.concatenate([*self.loudness, np.empty(0, np.float32)])
+        self.loudness = [known[cells:]]
+        return np.pad(known[:cells], (0, max(0, cells - len(known))), constant_values=np.nan)
+
+
+class Session:
+    """One media, from its first block to its last row.
+
+    Args:
+        media: what it is; its roles and `split` say how its channels are to be read.
+        analysis_id: written into every row.
+        engine: the models.
+        settings: what else decides the rows.
+        with_sound: False for a media of notes alone.
+    """
+
+    def __init__(
+        self, media: Media, analysis_id: str, engine: Engine, settings: Settings, *, with_sound: bool = True
+    ) -> None:
+        self.media, self.analysis_id, self.engine, self.settings = media, analysis_id, engine, settings
+        self.with_sound = with_sound
+        self.channels: list[_Channel] = []
+        self.tracks: dict[tuple[str, str], Track] = {}
+        self.cells = 0  # cells given out on the longest channel
+        self.samples = 0  # at the media's own rate
+        self.rate_hz = 0
+        self.encoder_ms: dict[str, int] = {}
+        self._symbolic: Estimates | None = None
+        self._sounding: Mask = np.zeros(0, bool)
+        self._notes_end_ms = 0
+
+    @property
+    def duration_ms(self) -> int:
+        """How much of the media has been heard or read, ms."""
+        heard_ms = self.samples * 1000 // self.rate_hz if self.rate_hz else 0
+        return max(heard_ms, self._notes_end_ms)
+
+    @property
+    def modalities(self) -> list[str]:
+        """Those that have an estimate somewhere."""
+        return sorted({modality for (_, modality), track in self.tracks.items() if track.estimated_cells})
+
+    def add_notes(self, notes: Notes) -> None:
+        """The notes of the media, on its own time axis."""
+        model = self.engine.symbolic
+        self._symbolic = model.estimate(notes)
+        self._sounding = model.sounding(notes)
+        self._notes_end_ms = round(notes.end_of_media_s * 1000)
+        self.encoder_ms["symbolic"] = self._notes_end_ms
+
+    def push(self, clip: Clip) -> Rows:
+        """The next block of sound, [channels, n]; gives the rows that became final."""
+        if not self.channels:
+            self._open(len(clip.samples), clip.rate_hz)
+        self.samples += clip.samples.shape[1]
+        rows: Rows = {}
+        if self.media.split:
+            for channel, meter, samples in zip(self.channels, self._meters, clip.samples, strict=True):
+                channel.loudness.append(meter.push(samples[None]))
+                self._hear(channel, [channel.push(samples)], rows)
+        else:
+            (channel,), (meter,) = self.channels, self._meters
+            channel.loudness.append(meter.push(clip.samples))
+            self._hear(channel, [channel.push(self._mix.push(clip.samples))], rows)
+        return rows
+
+    def flush(self) -> Rows:
+        """The media ended: the remaining rows, the last episodes and the summaries."""
+        rows: Rows = {}
+        if self.channels and not self.media.split:
+            self._hear(self.channels[0], [self.channels[0].push(self._mix.flush())], rows)
+        for channel, meter in zip(self.channels, self._meters if self.channels else [], strict=True):
+            channel.loudness.append(meter.flush())
+            self._hear(channel, channel.flush(), rows)
+        self._read_notes_alone(rows)
+        talk = {channel.name: np.concatenate([*channel.talk, np.zeros(0, bool)]) for channel in self.channels}
+        for (channel_name, _), track in self.tracks.items():
+            merge(rows, track.flush(self.duration_ms, talk if is_call(self.media) else {}, channel_name))
+        return rows
+
+    # ------------------------------------------------------------ sound
+
+    def _open(self, channels: int, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        roles: Sequence[str | None] = self.media.roles or ([None] * channels)
+        if self.media.split:
+            unique = len(set(self.media.roles)) == channels
+            names = list(self.media.roles) if unique else [f"ch{i}" for i in range(channels)]
+            roles = [*roles, *[None] * channels][:channels]
+        else:
+            names, roles = ["mix"], [None]
+        self._mix = MixDown(channels, rate_hz)
+        self._meters = [Loudness(rate_hz, 1 if self.media.split else channels) for _ in names]
+        self.channels = [
+            _Channel(name, role, may_judge(self.media, role, self.settings), rate_hz, self.engine)
+            for name, role in zip(names, roles, strict=True)
+        ]
+
+    def _hear(self, channel: _Channel, blocks: Sequence[AudioEstimates | None], rows: Rows) -> None:
+        for block in blocks:
+            if block is not None and len(block):
+                self._fuse_sound(channel, block, rows)
+
+    def _fuse_sound(self, channel: _Channel, block: AudioEstimates, rows: Rows) -> None:
+        n, start = len(block), block.start
+        activity = block.activity.argmax(1).astype(np.int8)
+        reasons = _REASONS[activity]
+        heard = Heard(start, activity, channel.take_loudness(n), reasons)
+        channel.talk.append(_HAS_SPEECH[activity])
+        self.cells = max(self.cells, start + n)
+        for name in ("speech", "music"):
+            self.encoder_ms[name] = self.encoder_ms.get(name, 0) + n * STEP_MS
+        if not channel.judged:
+            heard = Heard(start, activity, heard.loudness, np.full(n, "role", object))
+            merge(rows, self._track(channel, "speech").push(heard, {}))
+            return
+        if self.media.split:
+            reasons = np.where(activity == _MUSIC_CELL, "music", reasons)
+            speech = {"speech": (block.speech, _HAS_SPEECH[activity])}
+            merge(rows, self._track(channel, "speech").push(Heard(start, activity, heard.loudness, reasons), speech))
+            return
+        sources = {
+            "speech": (block.speech, _HAS_SPEECH[activity]),
+            "music": (block.music, _HAS_MUSIC[activity]),
+        }
+        if self._symbolic is not None:
+            sources["symbolic"] = self._symbolic_cells(start, start + n)
+        for modality, source in sources.items():
+            merge(rows, self._track(channel, modality, sparse=True).push(heard, {modality: source}))
+        merge(rows, self._track(channel, "fused").push(heard, sources))
+
+    # ------------------------------------------------------------ notes
+
+    def _symbolic_cells(self, start: int, stop: int) -> tuple[Estimates, Mask]:
+        """The symbolic estimates of cells [start, stop), and where notes sound."""
+        if self._symbolic is None:
+            raise RuntimeError("symbolic cells asked for before any notes")
+        have = min(max(len(self._symbolic) - start, 0), stop - start)
+
+        def cut(values: Float) -> Float:
+            cells = values[start : start + have]
+            return np.pad(cells, ((0, stop - start - have), (0, 0)), constant_values=np.nan)
+
+        of = self._symbolic
+        sounding = np.pad(self._sounding[start : start + have], (0, stop - start - have))
+        return Estimates(start, cut(of.mean), cut(of.std), cut(of.scores)), sounding
+
+    def _read_notes_alone(self, rows: Rows) -> None:
+        """The cells that have notes and no sound: all of a MIDI file, or what outlasts the recording."""
+        if self._symbolic is None or len(self._symbolic) <= self.cells:
+            return
+        start, stop = self.cells, len(self._symbolic)
+        estimates, sounding = self._symbolic_cells(start, stop)
+        activity = np.where(sounding, _MUSIC_CELL, _SILENCE).astype(np.int8)
+        heard = Heard(start, activity, np.full(stop - start, np.nan, np.float32), _REASONS[activity])
+        sources = {"symbolic": (estimates, sounding)}
+        channel = self.channels[0] if self.channels else None
+        merge(rows, self._track(channel, "symbolic", sparse=self.with_sound).push(heard, sources))
+        if self.with_sound:
+            merge(rows, self._track(channel, "fused").push(heard, sources))
+        self.cells = stop
+
+    # ------------------------------------------------------------ tracks
+
+    def _track(self, channel: _Channel | None, modality: str, *, sparse: bool = False) -> Track:
+        name = channel.name if channel else "mix"
+        if (name, modality) not in self.tracks:
+            self.tracks[name, modality] = Track(self._info(name, channel, modality), self.engine, sparse=sparse)
+        return self.tracks[name, modality]
+
+    def _info(self, name: str, channel: _Channel | None, modality: str) -> SpanInfo:
+        if modality == "fused":
+            parts = ["speech", "music"] + (["symbolic"] if self._symbolic is not None else [])
+            model, version = "fusion", "+".join(self.engine.cards[part].version for part in parts)
+        else:
+            model, version = modality, self.engine.cards[modality].version
+        return SpanInfo(
+            media_id=self.media.media_id,
+            take=self.media.take,
+            analysis_id=self.analysis_id,
+            channel=name,
+            role=channel.role if channel else None,
+            modality=modality,
+            model=model,
+            model_version=version,
+            emotions_for=self.settings.emotions_for,
+        )

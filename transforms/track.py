@@ -1,0 +1,118 @@
+"""Track: one channel and modality of a media, from what is heard in its cells to curve, episode and summary rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from moodstream.models.base import EMOTIONS, QUADRANTS, STEP_MS, Estimates, Float
+from moodstream.transforms.curve import CurveBlock, Mask, SpanInfo, curve_table
+from moodstream.transforms.diarize import EpisodeSegmenter, Run, settings_for
+from moodstream.transforms.elements import Episode
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.fuse import fuse, fuse_scores, precision_weights
+from moodstream.transforms.summarize import Summarizer
+from moodstream.transforms.tables import to_table
+
+Rows = dict[str, list[pa.Table]]
+LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "symbolic": QUADRANTS, "fused": (*EMOTIONS, *QUADRANTS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is known of n cells before any emotion."""
+
+    start: int
+    activity: npt.NDArray[np.int8]  # [n], index into ACTIVITIES
+    loudness: Float  # [n] LUFS, NaN where there is none
+    reasons: npt.NDArray[np.object_]  # [n] why there would be no estimate
+
+
+def merge(rows: Rows, more: Rows) -> None:
+    """Append the tables of `more` to `rows`."""
+    for name, tables in more.items():
+        rows.setdefault(name, []).extend(tables)
+
+
+class Track:
+    """The curve, episodes and summary of one channel and modality; `sparse` keeps only cells with an estimate."""
+
+    def __init__(self, info: SpanInfo, engine: Engine, *, sparse: bool = False) -> None:
+        self.info, self.engine, self.sparse = info, engine, sparse
+        self.labels = LABELS[info.modality]
+        self.segmenter = EpisodeSegmenter(self.labels, settings_for(info.modality))
+        self.summarizer = Summarizer(self.labels)
+        self.estimated_cells = 0
+
+    def push(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> Rows:
+        """The next n cells: what is heard, and by modality what its model says and where that counts."""
+        block = self._fuse(heard, sources)
+        self.estimated_cells += int(block.estimated.sum())
+        runs = self.segmenter.push(block.scores, block.estimated, block.mean[:, 0], block.mean[:, 1])
+        self.summarizer.push(block)
+        rows: Rows = {"curve": [curve_table(self.info, block, sparse=self.sparse)]}
+        merge(rows, self._episodes(runs))
+        return rows
+
+    def flush(self, duration_ms: int, talk: Mapping[str, Mask], channel: str) -> Rows:
+        """The media ended: the last episodes, and the summary; `talk` holds the talk of a call's channels."""
+        rows = self._episodes(self.segmenter.flush(), duration_ms)
+        if self.estimated_cells or not self.sparse:
+            summary = self.summarizer.summary(self.info, duration_ms, talk, channel)
+            merge(rows, {"summary": [to_table("summary", [summary])]})
+        return rows
+
+    def _fuse(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> CurveBlock:
+        n = len(heard.activity)
+        mean = np.full((n, 3), np.nan, np.float32)
+        std, scores = mean.copy(), np.zeros((n, len(self.labels)), np.float32)
+        took_part = np.zeros((n, len(sources)), bool)
+        if sources:
+            pairs = [_masked(estimates, counts) for estimates, counts in sources.values()]
+            fused = fuse(pairs, [self.engine.prior(modality) for modality in sources])
+            mean, std, took_part = fused.mean, fused.std, fused.took_part
+            pooled, names = fuse_scores(
+                [np.where(counts[:, None], estimates.scores, np.nan) for estimates, counts in sources.values()],
+                [LABELS[modality] for modality in sources],
+                precision_weights(pairs),
+            )
+            scores[:, [self.labels.index(name) for name in names]] = np.nan_to_num(pooled)
+        estimated = took_part.any(axis=1)
+        return CurveBlock(
+            start=heard.start,
+            mean=mean,
+            std=std,
+            scores=scores,
+            labels=self.labels,
+            estimated=estimated,
+            activity=heard.activity,
+            loudness=heard.loudness,
+            reasons=np.where(estimated, None, np.where(heard.reasons == None, "unknown", heard.reasons)),  # noqa: E711
+            took_part=took_part,
+            modalities=tuple(sources),
+        )
+
+    def _episodes(self, runs: list[Run], duration_ms: int | None = None) -> Rows:
+        final = [self._episode(run, duration_ms) for run in runs if run.is_final]
+        return {"episode": [to_table("episode", final)]} if final else {}
+
+    def _episode(self, run: Run, duration_ms: int | None) -> Episode:
+        end_ms = run.end_cell * STEP_MS
+        columns = self.info.columns() | {"revision": run.revision, "is_final": run.is_final}
+        return Episode(
+            **columns,
+            start_ms=run.start_cell * STEP_MS,
+            end_ms=end_ms if duration_ms is None else min(end_ms, duration_ms),
+            episode=run.episode,
+            emotion=run.label,
+            confidence=run.confidence,
+            valence_mean=run.valence_mean,
+            arousal_mean=run.arousal_mean,
+        )
+
+
+def _masked(estimates: Estimates, counts: Mask) -> tuple[Float, Float]:
+    keep = counts[:, None]
+    return np.where(keep, estimates.mean, np.nan), np.where(keep, estimates.std, np.nan)
