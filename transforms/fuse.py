@@ -20,21 +20,6 @@ SMALLEST_SCORE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Prior:
-    """What a model assumes before it hears anything: mean and deviation of the labels it learned from.
-
-    Three numbers each (valence, arousal, dominance); NaN where the model has no such output. The default is
-    no prior at all, which makes the fusion plain inverse-variance weighting.
-    """
-
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (np.inf, np.inf, np.inf)
-
-
-NO_PRIOR = Prior()
-
-
-@dataclass(frozen=True, slots=True)
 class Fused:
     """The fusion over n cells of m modalities."""
 
@@ -45,7 +30,7 @@ class Fused:
 
 def fuse(
     estimates: Sequence[tuple[Float, Float]],
-    priors: Sequence[Prior] = (),
+    priors: Sequence[tuple[Float, Float]] = (),
     correlation: float = ERROR_CORRELATION,
 ) -> Fused:
     """One estimate from several, by inverse variance in each dimension, with every prior counted once.
@@ -60,7 +45,8 @@ def fuse(
 
     Args:
         estimates: m pairs of mean and std, each [n, 3], in [-1, 1]; NaN where there is no estimate.
-        priors: One for each modality, or none at all.
+        priors: For each modality mean and variance of the labels its model learned from, [3] each (NaN: no
+            such output); or none at all, which makes this plain inverse-variance weighting.
         correlation: Between the errors of any two modalities, in [0, 1]; 1 gives the best single variance.
 
     Raises:
@@ -93,7 +79,7 @@ def fuse(
 
     value = np.where(present, mean, 0.0)
     precision = np.where(present, np.maximum(std, SMALLEST_STD) ** -2.0, 0.0)
-    prior_mean, prior_precision = _prior_arrays(priors or [NO_PRIOR] * len(estimates))
+    prior_mean, prior_precision = _prior_arrays(priors, len(estimates))
     prior_precision = np.minimum(prior_precision, PRIOR_BELIEF * precision)  # zero where nothing is present
     evidence = precision - prior_precision
 
@@ -195,12 +181,16 @@ def in_order(labels: set[str] | frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=lambda name: (known.get(name, len(known)), name)))
 
 
-def _prior_arrays(priors: Sequence[Prior]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _prior_arrays(
+    priors: Sequence[tuple[Float, Float]], count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Means and precisions [m, 1, 3]; both zero where a model has no prior."""
-    mean = np.array([prior.mean for prior in priors], np.float64)[:, None, :]
-    std = np.array([prior.std for prior in priors], np.float64)[:, None, :]
-    known = np.isfinite(mean) & np.isfinite(std)
-    precision = np.where(known, np.maximum(np.where(known, std, 1.0), SMALLEST_STD) ** -2.0, 0.0)
+    if not priors:
+        return np.zeros((count, 1, 3)), np.zeros((count, 1, 3))
+    mean = np.array([prior[0] for prior in priors], np.float64)[:, None, :]
+    variance = np.array([prior[1] for prior in priors], np.float64)[:, None, :]
+    known = np.isfinite(mean) & np.isfinite(variance)
+    precision = np.where(known, 1 / np.maximum(np.where(known, variance, 1.0), SMALLEST_STD**2), 0.0)
     return np.where(known, mean, 0.0), precision
 
 

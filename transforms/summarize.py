@@ -257,7 +257,7 @@ class Summarizer:
 
     def _feature_weights(self) -> Double:
         """Valence, arousal, dominance and loudness count 1 each, all scores together 2."""
-        return np.r_[np.ones(4), np.full(len(self.labels), 2 / max(len(self.labels), 1))]
+        return np.concatenate([np.ones(4), np.full(len(self.labels), 2 / max(len(self.labels), 1))])
 
 
 def quadrant_of(valence: float, arousal: float) -> str:

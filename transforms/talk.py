@@ -1,10 +1,10 @@
 """Talk: who talks when in a call, and who cuts in.
 
-Conventions: `talking` is [sides, n] cells (half seconds); a *turn* is talk of one side with pauses of at most
-`PAUSE_CELLS` in it.
+Conventions: cells are half seconds; a *turn* is talk of one side with pauses of at most `PAUSE_CELLS` in it.
 """
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,40 +26,38 @@ class Talk:
     interruptions: int
 
 
-def measure_talk(talking: npt.NDArray[np.bool_]) -> list[Talk]:
+def measure_talk(talking: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Talk]:
     """Talk time, silence and interruptions of each side.
 
     A side interrupts when it starts a turn of at least `SHORTEST_CELLS` while another side is in a turn that
     has lasted `FLOOR_CELLS` or more and goes on over that start.
 
     Args:
-        talking: [sides, n] whether the side talks in the cell.
+        talking: For each side, [n] whether it talks in the cell; a side that ends early is silent from there.
 
     Example:
         >>> agent = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], bool)
-        >>> customer = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0], bool)
-        >>> measure_talk(np.stack([agent, customer]))[1]
+        >>> customer = np.array([0, 0, 0, 0, 1, 1, 1, 1], bool)
+        >>> measure_talk({"agent": agent, "customer": customer})["customer"]
         Talk(talk_ms=2000, non_talk_ms=1000, interruptions=1)
     """
-    sides = [turns(side) for side in talking]
-    non_talk = int((~talking.any(axis=0)).sum()) * STEP_MS
-    return [
-        Talk(
+    length = max((len(side) for side in talking.values()), default=0)
+    anyone = np.zeros(length, bool)
+    for side in talking.values():
+        anyone[: len(side)] |= side
+    spans = {name: turns(side) for name, side in talking.items()}
+    return {
+        name: Talk(
             talk_ms=int(side.sum()) * STEP_MS,
-            non_talk_ms=non_talk,
+            non_talk_ms=int((~anyone).sum()) * STEP_MS,
             interruptions=sum(
                 end - start >= SHORTEST_CELLS
-                and any(
-                    their_start + FLOOR_CELLS <= start < their_end
-                    for index, others in enumerate(sides)
-                    if index != own
-                    for their_start, their_end in _around(others, start)
-                )
-                for start, end in sides[own]
+                and any(_has_floor(theirs, start) for other, theirs in spans.items() if other != name)
+                for start, end in spans[name]
             ),
         )
-        for own, side in enumerate(talking)
-    ]
+        for name, side in talking.items()
+    }
 
 
 def turns(talking: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -77,6 +75,7 @@ def turns(talking: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _around(spans: list[tuple[int, int]], cell: int) -> list[tuple[int, int]]:
-    """The last span that starts at or before a cell, if any."""
-    return spans[index - 1 : index] if (index := bisect_right(spans, (cell, cell + 1))) else []
+def _has_floor(spans: list[tuple[int, int]], cell: int) -> bool:
+    """Whether a side with these turns has been talking for a while at a cell, and goes on."""
+    index = bisect_right(spans, (cell, cell)) - 1
+    return index >= 0 and spans[index][0] + FLOOR_CELLS <= cell < spans[index][1]

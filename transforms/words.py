@@ -49,9 +49,9 @@ def profile_word(arc: Double, weights: Double) -> str | None:
     """The shape over time: steady, rising, falling, arch, valley or wave.
 
     The arc is averaged into at most 12 parts of equal length and smoothed (1-2-1). Of valence and arousal the
-    one with the wider range is described (arousal on a tie): below 0.15 it is steady, otherwise its swings are
-    counted, a swing being a rise or fall by at least half the range: one is rising or falling, up and down an
-    arch, down and up a valley, more a wave.
+    one with the wider range is described (arousal on a tie): below 0.15 it is steady, otherwise its swings
+    are counted, a swing being a rise or fall by at least half the range: one is rising or falling, up and
+    down an arch, down and up a valley, more a wave.
 
     Returns:
         None for fewer than three stretches: too short to have a shape.
