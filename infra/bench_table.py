@@ -1,0 +1,74 @@
+"""The table that `infra/bench.py` prints: what was measured, what it came to, what was wanted."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Found = dict[str, Any]
+Line = tuple[str, Callable[[Found], str], str]
+
+LINES: dict[str, tuple[Line, ...]] = {
+    "audio": (
+        (
+            "mp3, 44.1 kHz stereo: bare decode (PyAV)",
+            lambda f: f"{f['decode_x_real_time']:.0f}x real time",
+            "",
+        ),
+        ("mp3: whole analysis", lambda f: f"{f['analyze_x_real_time']:.0f}x real time", ""),
+        ("mp3: analysis / decode", lambda f: f"{f['ratio']:.2f}", "at most 2.5, aim 1.5"),
+    ),
+    "midi": (("MIDI: whole analysis", lambda f: f"{f['x_real_time']:,.0f}x real time", "at least 2,000x"),),
+    "clips": (("3-second clips, one core", lambda f: f"{f['clips_a_second']:.0f} a second", "at least 100"),),
+    "workers": (
+        ("two workers / one", lambda f: f"{f['speed_up']:.2f}", "at least 1.7"),
+        ("two workers / one, start-up included", lambda f: f"{f['speed_up_with_start']:.2f}", ""),
+    ),
+    "start_up": (
+        ("moodstream --help", lambda f: f"{f['help_s']:.2f} s", "under 0.5 s"),
+        ("import apache_beam, torch", lambda f: f"{f['imports_s']:.2f} s", ""),
+        ("analyze, to its first file / those imports", lambda f: f"{f['ratio']:.2f}", "within 1.3"),
+    ),
+    "memory": (
+        ("peak memory of the short file", lambda f: _peak(f["short"]), ""),
+        ("peak memory of the long file", lambda f: _peak(f["long"]), "under 1,229 MiB"),
+        ("peak memory, long / short", lambda f: f"{f['ratio']:.2f}", "within 1.1"),
+    ),
+    "lake": (
+        ("lake: one track's curve", lambda f: f"{f['one_curve_ms']:.0f} ms", "under 50 ms"),
+        ("lake: --rising over all tracks", lambda f: f"{f['rising_s']:.2f} s", "under 2 s"),
+    ),
+}
+
+
+def _peak(part: Found) -> str:
+    return f"{part['peak_mib']:,.0f} MiB ({part['heard']['seconds'] / 3600:.2g} h of sound)"
+
+
+def _heard(found: Found) -> Iterator[tuple[str, Found]]:
+    """Every measurement that says what part of its material reached the encoders."""
+    for name, measured in found.items():
+        for label, part in ((name, measured), (f"{name}, long file", measured.get("long", {}))):
+            if "heard" in part:
+                yield label, part["heard"]
+
+
+def _shares(shares: dict[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    cells = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def table(found: Found) -> str:
+    """Two markdown tables: the figures, and what share of the seconds reached which encoder."""
+    figures: list[tuple[str, ...]] = [("measured", "found", "wanted")]
+    for name, measured in found.items():
+        figures += [(what, value(measured), goal) for what, value, goal in LINES[name]]
+    heard: list[tuple[str, ...]] = [("material of", "seconds", "reached", "heard as", "has an estimate")]
+    for label, part in _heard(found):
+        reached, kinds = _shares(part["encoder_share"]), _shares(part["activity_share"])
+        heard.append((label, f"{part['seconds']:,.0f}", reached, kinds, f"{part['estimated_share']:.0%}"))
+    return _markdown(figures) + ("\n\n" + _markdown(heard) if len(heard) > 1 else "")
