@@ -1,35 +1,78 @@
 """The catalogue run: media in, a store out."""
 
-import json
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from moodstream.pipelines.config import Config
-from moodstream.pipelines.progress import OnProgress, Progress, ProgressLog, ProgressTail
-from moodstream.sinks.base import Sink, WriteRows, Written
-from moodstream.sinks.stores import open_store
+from moodstream.pipelines.progress import OnProgress, Progress, ProgressTail
+from moodstream.pipelines.runlog import RunLog, RunReport, WriteLog
+from moodstream.sinks.base import Sink, WriteRows
+from moodstream.sinks.stores import open_sink
 from moodstream.transforms.analyze import AnalyzeMedia
 from moodstream.transforms.elements import Media
+from moodstream.transforms.engine import Engine
 from moodstream.transforms.read import find_media
-from moodstream.transforms.skip import Done, SkipDone
+from moodstream.transforms.skip import SkipDone
 
 
-def build(root: beam.Pipeline, media: list[Media], sink: Sink, config: Config, log: "RunLog") -> beam.PCollection:
-    """The whole graph: PCollection[Written] of what is safely stored."""
+def build(
+    root: beam.Pipeline, media: Sequence[Media], sink: Sink, config: Config, log: RunLog | None = None
+) -> beam.PCollection:
+    """The whole graph; gives what is safely stored, PCollection[Written]."""
+    done = {} if config.force else sink.done()
     return (
         root
         | "media" >> beam.Create(media, reshuffle=False).with_output_types(Media)
         | "spread over workers" >> beam.Reshuffle()
-        | "analyze media" >> AnalyzeMedia(config.settings, log.heard)
-        | "write" >> WriteRows(sink)
-        | "tell" >> beam.ParDo(_Tell(log))
+        | "skip what is done" >> SkipDone(done, config.settings, Engine().versions(), log.skip if log else None)
+        | "analyze media" >> AnalyzeMedia(config.settings, log)
+        | "write rows" >> WriteRows(sink)
+        | "keep a log" >> WriteLog(log)
     )
+
+
+def options(config: Config) -> PipelineOptions:
+    """Beam's options: this process, or N worker processes of this machine, unless the user names a runner."""
+    if config.beam_options:
+        return PipelineOptions(list(config.beam_options))
+    mode = "multi_processing" if config.workers > 1 else "in_memory"
+    return PipelineOptions([f"--direct_num_workers={config.workers}", f"--direct_running_mode={mode}"])
+
+
+def run(config: Config, on_progress: OnProgress | None = None) -> RunReport:
+    """Analyse everything that `config` names and is not in the store yet.
+
+    Raises:
+        UsageError: the inputs or the store cannot be right; nothing was done.
+        StoreError: the store refused; what was flushed before is there, and the same run goes on from it.
+    """
+    media = find_media(
+        config.paths,
+        id=config.id,
+        manifest=config.manifest,
+        channels=config.channels,
+        roles=config.roles,
+        pair=config.pair,
+    )
+    sink = open_sink(config.out)
+    sink.open()
+    sink.close()
+    skipped = 0
+
+    def watch(event: Progress) -> None:
+        nonlocal skipped
+        skipped += event.event == "skip"
+        if on_progress is not None:
+            on_progress(event)
+
+    with tempfile.TemporaryDirectory(prefix="moodstream-run-") as folder:
+        log = RunLog(folder)
+        log.plan(media)
+        runner = None if config.beam_options else FnApiRunner()
+        with ProgressTail(folder).follow(watch), beam.Pipeline(runner, options(config)) as root:
+            build(root, media, sink, config, log)
+        return log.report(skipped, config.workers)

@@ -21,4 +21,5 @@ class Config:
     pair: bool = True  # song.mp3 and song.mid in one folder are one media
     force: bool = False  # analyse again what is done
     workers: int = 1  # processes
+    beam_options: tuple[str, ...] = ()  # passed to Beam, e.g. --runner=PortableRunner for a cluster
     settings: Settings = field(default_factory=Settings)

@@ -6,9 +6,10 @@ which makes all of them visible. A media of which nothing can be analysed gives 
 
 import io
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import BinaryIO, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -18,16 +19,26 @@ from moodstream.models.base import Notes
 from moodstream.transforms.decode import open_audio
 from moodstream.transforms.elements import SCHEMA_VERSION, Clip, Commit, DeadLetter, Media, MediaRow, Packet, Part
 from moodstream.transforms.engine import Engine
-from moodstream.transforms.errors import MediaError, ReadError
+from moodstream.transforms.errors import DecodeError, MediaError, ReadError
 from moodstream.transforms.notes import read_notes
-from moodstream.transforms.read import content_hash, open_source
+from moodstream.transforms.read import content_hash, open_bytes, size_of
 from moodstream.transforms.session import Session, Settings, is_call
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
 
 ROWS_A_COMMIT = 20_000  # about an hour of sound
 
-OnHeard = Callable[[str, float, float | None], None]  # media_id, seconds analysed, seconds in all if known
+
+class Observer(Protocol):
+    """Somebody who wants to know how far a run is; travels to the workers pickled."""
+
+    def advance(
+        self, media_id: str, seconds: float, of_seconds: float | None = None, size: int = 0
+    ) -> None:
+        """So many seconds of a media (of so many, and of so many bytes, if known) are analysed."""
+
+    def done(self, media_id: str, seconds: float, size: int = 0, dead_letters: int = 0) -> None:
+        """A media is finished, whatever came of it."""
 
 
 @dataclass
@@ -41,6 +52,7 @@ class _Findings:
     rate_hz: int | None = None
     channels: int | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    size: int = 0  # bytes of all parts, as far as that is known
 
     def refuse(self, part: Part, error: MediaError) -> None:
         """Note what could not be done with a part, and go on."""
@@ -90,7 +102,7 @@ def analyze_media(
     media: Media,
     engine: Engine,
     settings: Settings,
-    on_heard: OnHeard | None = None,
+    observer: Observer | None = None,
     payloads: Mapping[str, bytes] | None = None,
 ) -> Iterator[Commit]:
     """Everything about one media.
@@ -99,29 +111,35 @@ def analyze_media(
         media: what to analyse.
         engine: the models.
         settings: what else decides the rows.
-        on_heard: told after each block how many seconds are done.
+        observer: told after each block how many seconds are done.
         payloads: bytes of sources that are not files.
 
     Yields:
         Commits; the last one has the `media` row, unless nothing of the media could be analysed.
     """
-    found = _Findings(media, uuid.uuid4().hex)
+    found = _Findings(media, uuid.uuid4().hex, size=size_of(media))
     rows: Rows = {}
+    seconds = 0.0
     try:
         if not media.content_hash:
             found.media = media = replace(media, content_hash=content_hash(media, payloads))
         session = Session(media, found.analysis_id, engine, settings, with_sound=_with_sound(media))
-        for more in _feed(session, found, payloads or {}, on_heard):
+        for more in _feed(session, found, payloads or {}, observer):
             merge(rows, more)
             if sum(map(len, rows.get("curve", []))) >= ROWS_A_COMMIT:
                 yield _commit(media, rows)
                 rows = {}
-        if session.duration_ms:
+        seconds = session.duration_ms / 1000
+        if seconds:
             merge(rows, session.flush())
             rows["media"] = [to_table("media", [found.media_row(session)])]
+        elif not found.letters:
+            found.refuse(media.parts[0], DecodeError("empty", "it holds no sound and no notes at all"))
     except ReadError as error:
         found.refuse(media.parts[0], error)
     merge(rows, found.rows())
+    if observer is not None:
+        observer.done(media.media_id, seconds, found.size, len(found.letters))
     yield _commit(media, rows)
 
 
@@ -136,7 +154,7 @@ def _commit(media: Media, rows: Rows) -> Commit:
 
 
 def _feed(
-    session: Session, found: _Findings, payloads: Mapping[str, bytes], on_heard: OnHeard | None
+    session: Session, found: _Findings, payloads: Mapping[str, bytes], observer: Observer | None
 ) -> Iterator[Rows]:
     """Feed the parts of a media to its session, the notes first."""
     first_ms = min(part.offset_ms for part in found.media.parts)
@@ -144,10 +162,10 @@ def _feed(
         late_ms = part.offset_ms - first_ms
         try:
             if part.kind == "midi":
-                with open_source(part.source, payloads) as file:
+                with _open(part.source, payloads) as file:
                     session.add_notes(_shift(read_notes(file), late_ms))
             else:
-                yield from _feed_sound(session, found, part, late_ms, payloads, on_heard)
+                yield from _feed_sound(session, found, part, late_ms, payloads, observer)
         except MediaError as error:
             found.refuse(part, error)
 
@@ -158,10 +176,12 @@ def _feed_sound(
     part: Part,
     late_ms: int,
     payloads: Mapping[str, bytes],
-    on_heard: OnHeard | None,
+    observer: Observer | None,
 ) -> Iterator[Rows]:
-    source = io.BytesIO(payloads[part.source]) if part.source in payloads else part.source
-    with open_audio(source, max_hours=session.settings.max_hours) as audio:
+    with (
+        _open(part.source, payloads) as file,
+        open_audio(file, max_hours=session.settings.max_hours) as audio,
+    ):
         found.kind, found.rate_hz, found.channels = audio.kind, audio.rate_hz, audio.channels
         found.tags = audio.tags
         if late_ms:
@@ -169,8 +189,12 @@ def _feed_sound(
             yield session.push(Clip(0, audio.rate_hz, silence))
         for clip in audio:
             yield session.push(clip)
-            if on_heard is not None:
-                on_heard(found.media.media_id, session.duration_ms / 1000, None)
+            if observer is not None:
+                observer.advance(found.media.media_id, session.duration_ms / 1000, size=found.size)
+
+
+def _open(source: str, payloads: Mapping[str, bytes]) -> BinaryIO:
+    return io.BytesIO(payloads[source]) if source in payloads else open_bytes(source)
 
 
 def _shift(notes: Notes, late_ms: int) -> Notes:
@@ -200,15 +224,15 @@ def from_packets(media_id: str, packets: Iterable[Packet]) -> tuple[Media, dict[
 
 
 class _Analyze(beam.DoFn):
-    def __init__(self, settings: Settings, on_heard: OnHeard | None) -> None:
-        self.settings, self.on_heard = settings, on_heard
+    def __init__(self, settings: Settings, observer: Observer | None) -> None:
+        self.settings, self.observer = settings, observer
 
     def setup(self) -> None:
         self.engine = Engine()
 
     def process(self, element: Media | tuple[str, Iterable[Packet]]) -> Iterator[Commit]:
         media, payloads = (element, None) if isinstance(element, Media) else from_packets(*element)
-        yield from analyze_media(media, self.engine, self.settings, self.on_heard, payloads)
+        yield from analyze_media(media, self.engine, self.settings, self.observer, payloads)
 
 
 @beam.typehints.with_output_types(Commit)
@@ -219,12 +243,12 @@ class AnalyzeMedia(beam.PTransform):
 
     Args:
         settings: what decides the rows besides content and models.
-        on_heard: told how far each media is; travels to the workers pickled.
+        observer: told how far each media is.
     """
 
-    def __init__(self, settings: Settings | None = None, on_heard: OnHeard | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, observer: Observer | None = None) -> None:
         super().__init__()
-        self.settings, self.on_heard = settings or Settings(), on_heard
+        self.settings, self.observer = settings or Settings(), observer
 
     def expand(self, media: beam.PCollection) -> beam.PCollection:
         if media.element_type is Packet:
@@ -233,4 +257,4 @@ class AnalyzeMedia(beam.PTransform):
                 | "key by media" >> beam.Map(lambda packet: (packet.media_id, packet))
                 | "gather packets" >> beam.GroupByKey()
             )
-        return media | "analyze" >> beam.ParDo(_Analyze(self.settings, self.on_heard))
+        return media | "analyze" >> beam.ParDo(_Analyze(self.settings, self.observer))

@@ -1,12 +1,12 @@
 """The models of a run, each loaded when it is first needed: a MIDI never waits for the audio networks."""
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from moodstream.models.base import DIMENSIONS, Float
+from moodstream.models.base import DIMENSIONS
 from moodstream.models.registry import Card, read_card
+from moodstream.transforms.fuse import Prior
 
 if TYPE_CHECKING:
     from moodstream.models.audio import AudioModels
@@ -53,9 +53,12 @@ class Engine:
         """Name to version of every model: what decides whether a media must be analysed again."""
         return {name: card.version for name, card in self.cards.items()}
 
-    def prior(self, modality: str) -> tuple[Float, Float]:
-        """Mean and variance of the labels a modality's model was trained on, [3] each (NaN: no such output)."""
-        prior = self.cards[modality].prior
-        mean = [prior[d][0] if d in prior else np.nan for d in DIMENSIONS]
-        variance = [prior[d][1] if d in prior else np.nan for d in DIMENSIONS]
-        return np.array(mean, np.float32), np.array(variance, np.float32)
+    def prior(self, modality: str) -> Prior:
+        """What a modality's model assumes before it hears anything: its card's label mean and deviation."""
+        known = self.cards[modality].prior
+        mean, std = [], []
+        for dimension in DIMENSIONS:
+            centre, variance = known.get(dimension, (math.nan, math.nan))
+            mean.append(centre)
+            std.append(math.sqrt(variance))
+        return Prior((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))

@@ -28,6 +28,7 @@ from moodstream.transforms.elements import Clip, Media
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.loudness import Loudness
 from moodstream.transforms.resample import Resample
+from moodstream.transforms.talk import Talk, measure_talk
 from moodstream.transforms.track import Heard, Rows, Track, merge
 
 GATHER_S = 60  # sound gathered for one call of the networks; the rows do not depend on it
@@ -173,10 +174,17 @@ class Session:
             channel.loudness.append(meter.flush())
             self._hear(channel, channel.flush(), rows)
         self._read_notes_alone(rows)
-        talk = {channel.name: np.concatenate([*channel.talk, np.zeros(0, bool)]) for channel in self.channels}
-        for (channel_name, _), track in self.tracks.items():
-            merge(rows, track.flush(self.duration_ms, talk if is_call(self.media) else {}, channel_name))
+        talk = self._talk()
+        for (channel, _), track in self.tracks.items():
+            merge(rows, track.flush(self.duration_ms, talk.get(channel)))
         return rows
+
+    def _talk(self) -> dict[str, Talk]:
+        """By channel of a call, how it talked."""
+        if not self.media.split:
+            return {}
+        talk = measure_talk(np.stack([np.concatenate(channel.talk) for channel in self.channels]))
+        return {channel.name: side for channel, side in zip(self.channels, talk, strict=True)}
 
     # ------------------------------------------------------------ sound
 
@@ -189,7 +197,7 @@ class Session:
             roles = [*roles, *[None] * channels][:channels]
         else:
             names, roles = ["mix"], [None]
-        self._mix = MixDown(channels, rate_hz)
+        self._mix = MixDown(rate_hz)
         self._meters = [Loudness(rate_hz, 1 if self.media.split else channels) for _ in names]
         self.channels = [
             _Channel(name, role, may_judge(self.media, role, self.settings), rate_hz, self.engine)

@@ -10,11 +10,12 @@ import pyarrow as pa
 from moodstream.models.base import EMOTIONS, QUADRANTS, STEP_MS, Estimates, Float
 from moodstream.transforms.curve import CurveBlock, Mask, SpanInfo, curve_table
 from moodstream.transforms.diarize import EpisodeSegmenter, Run, settings_for
-from moodstream.transforms.elements import Episode
+from moodstream.transforms.elements import Episode, Summary
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.fuse import fuse, fuse_scores, precision_weights
 from moodstream.transforms.summarize import Summarizer
 from moodstream.transforms.tables import to_table
+from moodstream.transforms.talk import Talk
 
 Rows = dict[str, list[pa.Table]]
 LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "symbolic": QUADRANTS, "fused": (*EMOTIONS, *QUADRANTS)}
@@ -51,17 +52,22 @@ class Track:
         block = self._fuse(heard, sources)
         self.estimated_cells += int(block.estimated.sum())
         runs = self.segmenter.push(block.scores, block.estimated, block.mean[:, 0], block.mean[:, 1])
-        self.summarizer.push(block)
+        self.summarizer.push(block.mean, block.activity, block.loudness, block.scores)
         rows: Rows = {"curve": [curve_table(self.info, block, sparse=self.sparse)]}
         merge(rows, self._episodes(runs))
         return rows
 
-    def flush(self, duration_ms: int, talk: Mapping[str, Mask], channel: str) -> Rows:
-        """The media ended: the last episodes, and the summary; `talk` holds the talk of a call's channels."""
+    def flush(self, duration_ms: int, talk: Talk | None = None) -> Rows:
+        """The media ended: the last episodes, and the summary.
+
+        Args:
+            duration_ms: how long the media is.
+            talk: how this side of a call talked; None for everything else.
+        """
         rows = self._episodes(self.segmenter.flush(), duration_ms)
         if self.estimated_cells or not self.sparse:
-            summary = self.summarizer.summary(self.info, duration_ms, talk, channel)
-            merge(rows, {"summary": [to_table("summary", [summary])]})
+            columns = self.info.columns() | self.summarizer.finish(talk)
+            merge(rows, {"summary": [to_table("summary", [Summary(start_ms=0, end_ms=duration_ms, **columns)])]})
         return rows
 
     def _fuse(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> CurveBlock:
@@ -95,6 +101,7 @@ class Track:
         )
 
     def _episodes(self, runs: list[Run], duration_ms: int | None = None) -> Rows:
+        self.summarizer.add_episodes(runs)
         final = [self._episode(run, duration_ms) for run in runs if run.is_final]
         return {"episode": [to_table("episode", final)]} if final else {}
 
