@@ -64,7 +64,9 @@ class FrontEnd:
     def push(self, samples: Float) -> Tensor:
         """Take samples [n]; give the frames [t, N_COLUMNS] that became complete (possibly none)."""
         self._received += len(samples)
-        self._samples = torch.cat((self._samples, torch.from_numpy(np.ascontiguousarray(samples, np.float32))))
+        self._samples = torch.cat(
+            (self._samples, torch.from_numpy(np.ascontiguousarray(samples, np.float32)))
+        )
         return self._derive(self._frame(), last=False)
 
     def flush(self) -> Tensor:

@@ -97,7 +97,9 @@ class FrameEncoder(nn.Module):
     def start(self, frames: Tensor) -> Tensor:
         """Frames [b, 2 t, F] -> [b, t, c], before the blocks."""
         base = (frames[..., :N_BASE] - self.center) * self.scale
-        out: Tensor = self.stem_norm(nn.functional.silu(self.stem(base.unflatten(1, (-1, STRIDE)).flatten(2))))
+        out: Tensor = self.stem_norm(
+            nn.functional.silu(self.stem(base.unflatten(1, (-1, STRIDE)).flatten(2)))
+        )
         return out
 
     def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
@@ -155,7 +157,9 @@ class MoodNetwork(nn.Module):
         """Standardised statistics of summed cells [..., N_SUMS], bounded so that nothing unheard of explodes."""
         return ((statistics(fixed) - self.center) * self.scale).clamp(-4, 4)
 
-    def forward(self, frames: Tensor, valid: Tensor, fixed: Tensor, corpus: Tensor | None = None) -> list[Output]:
+    def forward(
+        self, frames: Tensor, valid: Tensor, fixed: Tensor, corpus: Tensor | None = None
+    ) -> list[Output]:
         """One output a member of the batch, pooled over all its cells: training's view.
 
         Args:
@@ -224,10 +228,11 @@ class EncoderStream:
         self._ready = torch.zeros(1, 0, channels)
 
     def push(self, frames: Tensor, last: bool = False, length: int | None = None) -> Tensor:
-        """Take frames [32 n, F]; give the sums [m, gates + 2 c] of the cells that became complete.
+        """Take frames [t, F]; give the sums [m, gates + 2 c] of the cells that became complete.
 
         Args:
-            frames: whole cells. last: the sound ends here, give everything.
+            frames: an even number, unless `last`, where whole cells must be complete with padding.
+            last: the sound ends here, give everything.
             length: how many of `frames` are true, the rest being padding (only with `last`).
         """
         encoder = self._encoder
@@ -241,7 +246,9 @@ class EncoderStream:
         else:
             steps = None
         self._weights = torch.cat((self._weights, weight), 1)
-        missing = 0 if steps is None else x.shape[1] - steps  # padded steps at the end stay zero in each layer
+        missing = (
+            0 if steps is None else x.shape[1] - steps
+        )  # padded steps at the end stay zero in each layer
         for i, block in enumerate(encoder.blocks):
             d = block.dilation
             held = torch.cat((self._caches[i], x), 1)

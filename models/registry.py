@@ -1,0 +1,113 @@
+"""The installed models: their cards, without torch; their weights, when asked for.
+
+A model is a folder `weights/<name>/` with `weights.safetensors` and `card.yaml`. The version is
+`<major.minor>+<first 10 digits of the hash of the weights>`: other weights, other version.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER = Path(__file__).parent / "weights"
+WEIGHTS, CARD = "weights.safetensors", "card.yaml"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, what it learned from, how good it is and where it fails."""
+
+    name: str
+    version: str
+    task: str
+    labels: list[str]
+    dimensions: list[str]  # which of valence, arousal, dominance it gives
+    lookahead_s: float  # the sound after the end of a cell that its estimate depends on
+    past_s: float  # the sound before the start of a cell that its estimate depends on
+    corpora: dict[str, str]  # name: licence
+    folds: str
+    metrics: dict[str, list[float]]  # measure: value, low, high (95 %, resampled groups)
+    seed: int
+    date: str
+    limits: list[str]
+    prior: dict[str, list[float]]  # dimension: mean and variance of its labels in training
+    calibration: dict[str, Any]  # temperature, factor of each std, coverage of 90 % intervals, ECE
+    licence: str
+    shape: dict[str, Any] = field(default_factory=dict)  # of the network
+
+
+def installed(folder: Path = FOLDER) -> list[Card]:
+    """The cards of all installed models, sorted by name."""
+    return [read_card(path.parent.name, folder) for path in sorted(folder.glob(f"*/{CARD}"))]
+
+
+def read_card(name: str, folder: Path = FOLDER) -> Card:
+    """The card of one model.
+
+    Raises:
+        FileNotFoundError: no such model; the message names those that are there.
+        ValueError: the card lacks a field or has an unknown one.
+    """
+    path = folder / name / CARD
+    if not path.is_file():
+        there = sorted(other.parent.name for other in folder.glob(f"*/{CARD}"))
+        raise FileNotFoundError(
+            f"no model {name!r} in {folder} (installed: {', '.join(there) or 'none'}): "
+            "install moodstream with its weights, or train it with `moodstream train`"
+        )
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return Card(**values)
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def read_weights(name: str, folder: Path = FOLDER) -> "dict[str, Tensor]":
+    """The weights of one model, by the name of the parameter.
+
+    Raises:
+        FileNotFoundError: see `read_card`.
+        ValueError: the weights are not those that the card names.
+    """
+    from safetensors.torch import load
+
+    card = read_card(name, folder)
+    path = folder / name / WEIGHTS
+    if not path.is_file():
+        raise FileNotFoundError(f"the model {name!r} has a card but no {WEIGHTS} in {path.parent}")
+    content = path.read_bytes()
+    if not card.version.endswith(content_version(content)):
+        raise ValueError(f"{path} is not the file of version {card.version}: the hash differs")
+    return load(content)
+
+
+def write_model(card: Card, weights: "Mapping[str, Tensor]", folder: Path = FOLDER) -> Card:
+    """Write a model; the version's hash is filled in from the weights.
+
+    Args:
+        card: `version` holds the `major.minor` part, what follows a `+` is replaced.
+        weights: by name of the parameter; anything safetensors takes.
+        folder: of all models; the model gets `folder/<card.name>`.
+    """
+    from safetensors.torch import save
+
+    content = save({name: value.contiguous() for name, value in sorted(weights.items())})
+    values = asdict(card)
+    values["version"] = f"{card.version.split('+')[0]}+{content_version(content)}"
+    target = folder / card.name
+    target.mkdir(parents=True, exist_ok=True)
+    (target / WEIGHTS).write_bytes(content)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    (target / CARD).write_text(text, encoding="utf-8")
+    return Card(**values)
+
+
+def content_version(content: bytes) -> str:
+    """The part of a version that stands for the weights themselves."""
+    return hashlib.sha256(content).hexdigest()[:10]
