@@ -136,29 +136,25 @@ def fuse_scores(
         raise ValueError(f"{len(scores)} scores, {len(labels)} label sets, weights of shape {weight.shape}")
     names = in_order({name for names in labels for name in names})
     column = {name: index for index, name in enumerate(names)}
-    pooled: dict[frozenset[str], npt.NDArray[np.float64]] = {}  # by vocabulary: sum of w log p
-    shares: dict[frozenset[str], npt.NDArray[np.float64]] = {}
+    pooled: dict[tuple[str, ...], npt.NDArray[np.float64]] = {}  # by vocabulary: sum of w log p
+    shares: dict[tuple[str, ...], npt.NDArray[np.float64]] = {}
     for index, (score, names_here) in enumerate(zip(scores, labels, strict=True)):
         if score.shape != (len(weight), len(names_here)):
             raise ValueError(f"scores of shape {score.shape}, expected {(len(weight), len(names_here))}")
         known = np.isfinite(score).all(axis=1) & (weight[:, index] > 0)
         w = np.where(known, weight[:, index], 0.0)
-        logs = np.full((len(weight), len(names)), -np.inf)
-        logs[:, [column[name] for name in names_here]] = np.log(
-            np.maximum(np.where(known[:, None], score, 1.0).astype(np.float64), SMALLEST_SCORE)
-        )
-        group = frozenset(names_here)
-        add = np.where(np.isfinite(logs), w[:, None] * logs, logs)
-        pooled[group] = pooled[group] + add if group in pooled else add
-        shares[group] = shares[group] + w if group in shares else w
+        vocabulary = in_order(set(names_here))
+        ordered = score[:, [list(names_here).index(name) for name in vocabulary]].astype(np.float64)
+        logs = w[:, None] * np.log(np.maximum(np.where(known[:, None], ordered, 1.0), SMALLEST_SCORE))
+        pooled[vocabulary] = pooled[vocabulary] + logs if vocabulary in pooled else logs
+        shares[vocabulary] = shares[vocabulary] + w if vocabulary in shares else w
     total = np.sum(list(shares.values()), axis=0)
     fused = np.zeros((len(weight), len(names)))
-    for group in sorted(pooled, key=sorted):
-        logs = pooled[group] / np.where(shares[group] > 0, shares[group], 1.0)[:, None]
-        power = np.exp(logs - logs.max(axis=1, keepdims=True))
-        fused += (shares[group] / np.where(total > 0, total, 1.0))[:, None] * (
-            power / power.sum(axis=1, keepdims=True)
-        )
+    for vocabulary in sorted(pooled):
+        share = shares[vocabulary]
+        power = np.exp(pooled[vocabulary] / np.where(share > 0, share, 1.0)[:, None])
+        power *= (share / np.where(total > 0, total, 1.0) / power.sum(axis=1))[:, None]
+        fused[:, [column[name] for name in vocabulary]] += power
     return _masked(fused, np.broadcast_to(total[:, None] > 0, fused.shape)), names
 
 
@@ -175,7 +171,7 @@ def precision_weights(estimates: Sequence[tuple[Float, Float]]) -> npt.NDArray[n
     return np.stack(columns, axis=1)
 
 
-def in_order(labels: set[str] | frozenset[str]) -> tuple[str, ...]:
+def in_order(labels: set[str]) -> tuple[str, ...]:
     """Labels in the one order that tables and models use: emotions, quadrants, others by alphabet."""
     known = {name: index for index, name in enumerate((*EMOTIONS, *QUADRANTS))}
     return tuple(sorted(labels, key=lambda name: (known.get(name, len(known)), name)))

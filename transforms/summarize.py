@@ -97,7 +97,7 @@ class Summarizer:
         count = self._moments[0]
         estimated = int(count[0])
         mean, std, slope = self._statistics()
-        shares = {name: self._quadrants[i] / max(estimated, 1) for i, name in enumerate(QUADRANTS)}
+        shares = {name: float(self._quadrants[i]) / max(estimated, 1) for i, name in enumerate(QUADRANTS)}
         scores = self._bins[:, _FIXED:].sum(axis=0, dtype=np.float64) / max(estimated, 1)
         spans = sum(self._spans.values())
         emotion = self._dominant(scores) if estimated else None
@@ -120,7 +120,7 @@ class Summarizer:
             "representative_start_ms": self._representative(),
             "estimated_share": estimated / max(self._cells, 1),
             "activity_shares": {
-                name: self._activities[i] / max(self._cells, 1) for i, name in enumerate(ACTIVITIES)
+                name: float(self._activities[i]) / max(self._cells, 1) for i, name in enumerate(ACTIVITIES)
             },
             "loudness_lufs_mean": 10 * float(np.log10(power[1] / power[0])) if power[0] else None,
             "talk_ms": talk and talk.talk_ms,
