@@ -53,6 +53,13 @@ class Sink:
     def discard(self) -> None:
         """Forget what was written and not flushed, because it will be written again."""
 
+    def done(self) -> Mapping[tuple[str, int], tuple[str, Mapping[str, str], str]]:
+        """What is stored: (media_id, take) to (content_hash, models, settings), for skipping it.
+
+        Called before a run. A sink that cannot tell says nothing is.
+        """
+        return {}
+
     def close(self) -> None:
         """Let go of connections. Called once at the end, also after a failure, so it must not fail."""
 

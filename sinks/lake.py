@@ -4,6 +4,7 @@ What counts, and why no table is partitioned, is said in `sinks/layout.py`. Many
 since it costs some 50 ms however small. Writers need no lock: an append that meets another comes after it.
 """
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,9 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from moodstream.sinks.base import Sink, WriteRows
-from moodstream.sinks.layout import STORED, Batch, done
+from moodstream.sinks.layout import STORED, Batch, Done, done
 from moodstream.transforms.elements import Commit
-from moodstream.transforms.errors import StoreError
+from moodstream.transforms.errors import StoreError, UsageError
 
 __all__ = ["LakeSink", "WriteLake", "done"]
 
@@ -27,6 +28,7 @@ _CONFIGURATION: dict[str, str | None] = {
     "delta.appendOnly": "false",
 }
 _RETRIES = 20
+_UNFIT = re.compile(r"[\[\]\\]|%[0-9A-Fa-f]{2}")  # deltalake takes these for parts of a URL
 
 
 def writer_properties() -> WriterProperties:
@@ -83,6 +85,8 @@ class LakeSink(Sink):
         self._batch = Batch()
 
     def open(self) -> None:
+        if _UNFIT.search(str(self.path.resolve())):
+            raise UsageError(f"Delta Lake cannot use [ ] \\ or % and two digits in a path: {self.path}")
         for table in STORED:
             create(self.path, table)
         probe = self.path / "media" / f".probe-{time.time_ns()}"
@@ -105,6 +109,9 @@ class LakeSink(Sink):
 
     def discard(self) -> None:
         self._batch.clear()
+
+    def done(self) -> Done:
+        return done(self.path)
 
 
 class WriteLake(WriteRows):

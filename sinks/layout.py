@@ -45,6 +45,7 @@ TABLES = (
 STORED: dict[str, pa.Schema] = {
     name: SCHEMAS[name].append(pa.field(WRITE_ID, pa.int64(), nullable=False)) for name in TABLES
 }
+Done = dict[tuple[str, int], tuple[str, Mapping[str, str], str]]
 _EPOCH_US = 1_704_067_200_000_000  # 2024-01-01: 50 bits of microseconds last until 2059
 _LOW_BITS = 13
 
@@ -118,8 +119,17 @@ def _span_of(name: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def is_delta(path: Path) -> bool:
-    return (path / "media" / "_delta_log").is_dir()
+def file_spans(delta: DeltaTable) -> pl.DataFrame:
+    """The files of a Delta table: name, first and last write in it, rows."""
+    found = pl.DataFrame(pa.table(delta.get_add_actions(flatten=True)))
+    if found.is_empty():
+        return pl.DataFrame(schema={"name": pl.String, "first": pl.Int64, "last": pl.Int64, "rows": pl.Int64})
+    return found.select(
+        name="path",
+        first=f"min.{WRITE_ID}",
+        last=f"max.{WRITE_ID}",
+        rows=pl.col("num_records").cast(pl.Int64),
+    )
 
 
 def files(path: Path, table: str, write_ids: tuple[int, int] | None = None) -> list[str]:
@@ -134,24 +144,25 @@ def files(path: Path, table: str, write_ids: tuple[int, int] | None = None) -> l
     folder = path / table
     spans: Iterable[tuple[str, int, int]]
     if (folder / "_delta_log").is_dir():
-        actions = pa.table(DeltaTable(folder).get_add_actions(flatten=True))
-        if not len(actions):
-            return []
-        spans = zip(
-            actions.column("path").to_pylist(),
-            actions.column(f"min.{WRITE_ID}").to_pylist(),
-            actions.column(f"max.{WRITE_ID}").to_pylist(),
-            strict=True,
-        )
+        spans = file_spans(DeltaTable(folder)).select("name", "first", "last").iter_rows()
     elif folder.is_dir():
         names = sorted(file.name for file in folder.glob("*.parquet"))
         spans = ((name, *_span_of(name)) for name in names)
-    elif path.is_dir() and any((path / name).is_dir() for name in TABLES):
-        return []
     else:
-        raise UsageError(f"{path} is not a lake: write one with `moodstream analyze PATH... --out {path}`")
+        check(path)
+        return []
     low, high = write_ids or (0, 1 << 63)
     return [str(folder / name) for name, first, last in spans if first <= high and last >= low]
+
+
+def check(path: Path) -> None:
+    """See that something can be read at `path`.
+
+    Raises:
+        UsageError: There is no lake and no folder of Parquet files.
+    """
+    if not any((path / name).is_dir() for name in TABLES):
+        raise UsageError(f"{path} is not a lake: write one with `moodstream analyze PATH... --out {path}`")
 
 
 def read(path: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
@@ -169,7 +180,7 @@ def counted(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     return rows.unique(["media_id", "take"], keep="last", maintain_order=True)
 
 
-def done(path: str | Path) -> dict[tuple[str, int], tuple[str, Mapping[str, str], str]]:
+def done(path: str | Path) -> Done:
     """What is in the lake: (media_id, take) to (content_hash, models, settings). Reads the media table only.
 
     Empty where no lake is yet.
@@ -177,7 +188,7 @@ def done(path: str | Path) -> dict[tuple[str, int], tuple[str, Mapping[str, str]
     if not any((Path(path) / name).is_dir() for name in TABLES):
         return {}
     rows = counted(Path(path), ["content_hash", "models", "settings"])
-    known: dict[tuple[str, int], tuple[str, Mapping[str, str], str]] = {}
+    known: Done = {}
     for row in rows.to_arrow().select(["media_id", "take", "content_hash", "models", "settings"]).to_pylist():
         known[row["media_id"], row["take"]] = (row["content_hash"], dict(row["models"]), row["settings"])
     return known

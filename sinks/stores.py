@@ -1,26 +1,24 @@
-"""Which store a user means: a Delta Lake folder, `parquet:DIR` or `postgresql://…`."""
+"""Which store a name means: a PostgreSQL address, a folder of Parquet files, or, by default, a lake."""
+
+from pathlib import Path
 
 from moodstream.sinks.base import Sink
-from moodstream.transforms.errors import UsageError
+from moodstream.sinks.lake import LakeSink
+from moodstream.sinks.parquet import ParquetSink
+from moodstream.sinks.postgres import PostgresSink
 
 
-def open_sink(out: str) -> Sink:
-    """The sink that `out` names, not opened yet.
+def open_store(out: str | Path) -> Sink:
+    """The sink for `--out`: `postgresql://...`, `parquet:FOLDER`, or the folder of a lake. Nothing is
+    opened yet.
 
-    Raises:
-        UsageError: nothing is named.
-        MissingExtraError: the store needs a package that is not installed.
+    Example:
+        >>> type(open_store("parquet:/tmp/rows")).__name__
+        'ParquetSink'
     """
-    if not out:
-        raise UsageError("say where the rows go: --out LAKE (a folder), parquet:DIR or postgresql://…")
-    if out.startswith(("postgresql://", "postgres://")):
-        from moodstream.sinks.postgres import PostgresSink
-
-        return PostgresSink(out)
-    if out.startswith("parquet:"):
-        from moodstream.sinks.parquet import ParquetSink
-
-        return ParquetSink(out.removeprefix("parquet:"))
-    from moodstream.sinks.lake import LakeSink
-
+    name = str(out)
+    if name.startswith(("postgresql://", "postgres://")):
+        return PostgresSink(name)
+    if name.startswith("parquet:"):
+        return ParquetSink(name.removeprefix("parquet:"))
     return LakeSink(out)

@@ -1,9 +1,16 @@
 """Plausible commits for the tests of the sinks."""
 
 import math
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +42,7 @@ def _commit(
     arousal: Callable[[float], float] = math.sin,
     valence: Callable[[float], float] = math.cos,
     dead: tuple[str, ...] = (),
+    alerts: int = 0,
     source: str | None = None,
     take: int = 0,
 ) -> Commit:
@@ -46,7 +54,7 @@ def _commit(
         "schema_version": SCHEMA_VERSION,
         "analysis_id": analysis_id or uuid.uuid4().hex,
     }
-    curve, episodes, summaries = [], [], []
+    curve, episodes, summaries, rules = [], [], [], []
     for channel in channels:
         for modality in modalities:
             span = {
@@ -98,6 +106,19 @@ def _commit(
                         arousal_mean=0.25,
                     )
                 )
+            rules += [
+                Alert(
+                    **span,
+                    start_ms=500 * i,
+                    end_ms=500 * (i + 1),
+                    rule="anger",
+                    severity="high",
+                    value=0.9,
+                    threshold=0.7,
+                    evidence="curve",
+                )
+                for i in range(alerts)
+            ]
             summaries.append(
                 Summary(
                     **span,
@@ -158,6 +179,7 @@ def _commit(
         "curve": curve,
         "episode": episodes,
         "summary": summaries,
+        "alert": rules,
         "dead_letter": letters,
         "media": [media],
     }
@@ -180,10 +202,35 @@ def _dead(media_id: str, *, analysis_id: str | None = None, error: str = "empty"
     return Commit(media_id, take, {"dead_letter": to_table("dead_letter", [letter])})
 
 
-def _alert(commit: Commit) -> Alert:
-    row = commit.rows["curve"].slice(0, 1).to_pylist()[0]
-    keep = {k: row[k] for k in Alert.__dataclass_fields__ if k in row}
-    return Alert(**keep, rule="anger", severity="high", value=0.9, threshold=0.7, evidence="curve")
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a database to play with: the one in MOODSTREAM_TEST_POSTGRES, or one started here."""
+    if given := os.environ.get("MOODSTREAM_TEST_POSTGRES"):
+        yield given
+        return
+    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)]
+    initdb = next((Path(path) for path in found if path and Path(path).with_name("postgres").exists()), None)
+    if initdb is None:
+        pytest.skip("no PostgreSQL here: `apt-get install postgresql`, or set MOODSTREAM_TEST_POSTGRES")
+    folder = Path(tempfile.mkdtemp(prefix="moodstream-pg-"))
+    who: dict[str, Any] = {}
+    if os.geteuid() == 0:  # it refuses to run as root
+        names = [entry for entry in pwd.getpwall() if entry.pw_name in ("postgres", "nobody")]
+        user = max(names, key=lambda entry: entry.pw_name)
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+    def call(program: str, *arguments: str) -> None:
+        command = [str(initdb.with_name(program)), "-D", str(folder / "data"), *arguments]
+        with (folder / "log").open("ab") as log:
+            done = subprocess.run(command, stdout=log, stderr=log, cwd=folder, check=False, **who)
+        assert done.returncode == 0, (folder / "log").read_text()
+
+    call("initdb", "-U", "moodstream", "-A", "trust", "-E", "UTF8", "--no-sync")
+    call("pg_ctl", "-w", "-o", f"-c listen_addresses='' -k '{folder}' -c fsync=off", "start")
+    yield f"postgresql://moodstream@/postgres?host={folder}"
+    call("pg_ctl", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

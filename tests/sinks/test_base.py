@@ -48,7 +48,7 @@ def test_a_memory_sink_is_a_list_of_flushed_commits(commit):
 
 def test_written_counts_what_a_commit_holds(commit, dead):
     written = Written.of(commit("a", cells=10, dead=("x",)))
-    assert written.rows == {"curve": 20, "episode": 4, "summary": 2, "dead_letter": 1, "media": 1}
+    assert written.rows == {"curve": 20, "episode": 4, "summary": 2, "alert": 0, "dead_letter": 1, "media": 1}
     assert (written.media_id, len(written.letters), written.duration_ms) == ("a", 1, 5_000)
     assert Written.of(dead("b")) == Written("b", 0, {"dead_letter": 1}, 1, 0)
 
