@@ -41,7 +41,7 @@ from moodstream.transforms import containers
 from moodstream.transforms.bytestream import ByteStream, SeekableBytes, read_fully
 from moodstream.transforms.elements import Clip
 from moodstream.transforms.errors import DecodeError, ReadError
-from moodstream.transforms.read import open_bytes
+from moodstream.transforms.sources import open_bytes
 
 Float = npt.NDArray[np.float32]
 

@@ -2,8 +2,7 @@
 
 Conventions: samples [channels, n] at the file's own rate, full scale 1; LUFS out, one float32 a cell, NaN
 below -120 (digital silence has none). A cell's value is the momentary loudness (400 ms) of the window in its
-middle, `[50, 450)` ms of the cell. A single channel counts once, so a mono file is 3 LU below the same sound on
-two.
+middle, `[50, 450)` ms of the cell. A single channel counts once: mono is 3 LU below the same sound on two.
 
 The K weighting is applied to power spectra of four stretches of 100 ms instead of filtering sample by sample:
 half the cost, and within 0.05 LU of the filter on music, speech and sines from 30 Hz up.
@@ -33,12 +32,12 @@ _SURROUND = {  # weights in FFmpeg's order of channels; the low-frequency channe
 }
 
 
-class MomentaryLoudness:
+class Loudness:
     """Loudness of one media, cell by cell.
 
     Example:
         >>> tone = np.sin(2 * np.pi * 997 / 48_000 * np.arange(48_000, dtype=np.float64)).astype(np.float32)
-        >>> MomentaryLoudness(48_000, 1).push(tone[None]).round(1).tolist()
+        >>> Loudness(48_000, 1).push(tone[None]).round(1).tolist()
         [-3.0, -3.0]
     """
 
@@ -98,7 +97,7 @@ class MomentaryLoudness:
 
 
 def k_weights(n: int, rate_hz: int) -> Float:
-    """What each squared number of `rfft` of n samples, real and imaginary parts apart, adds to the mean square.
+    """What each squared real and imaginary number of `rfft` of n samples adds to the mean square.
 
     The filters are those of BS.1770 at 48 kHz, taken at the frequencies in Hz, whatever the rate is.
     """
