@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.pvalue import PCollection
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from moodstream.pipelines.config import Config
 from moodstream.pipelines.progress import OnProgress, Progress, ProgressTail
 from moodstream.pipelines.runlog import RunLog, RunReport, WriteLog
-from moodstream.sinks.base import Sink, WriteRows
-from moodstream.sinks.stores import open_sink
+from moodstream.sinks.base import Sink, WriteRows, Written
+from moodstream.sinks.stores import open_store
 from moodstream.transforms.analyze import AnalyzeMedia
 from moodstream.transforms.elements import Media
 from moodstream.transforms.engine import Engine
@@ -21,14 +22,15 @@ from moodstream.transforms.skip import SkipDone
 
 def build(
     root: beam.Pipeline, media: Sequence[Media], sink: Sink, config: Config, log: RunLog | None = None
-) -> beam.PCollection:
+) -> PCollection[Written]:
     """The whole graph; gives what is safely stored, PCollection[Written]."""
     done = {} if config.force else sink.done()
     return (
         root
         | "media" >> beam.Create(media, reshuffle=False).with_output_types(Media)
         | "spread over workers" >> beam.Reshuffle()
-        | "skip what is done" >> SkipDone(done, config.settings, Engine().versions(), log.skip if log else None)
+        | "skip what is done"
+        >> SkipDone(done, config.settings, Engine().versions(), log.skip if log else None)
         | "analyze media" >> AnalyzeMedia(config.settings, log)
         | "write rows" >> WriteRows(sink)
         | "keep a log" >> WriteLog(log)
@@ -58,7 +60,7 @@ def run(config: Config, on_progress: OnProgress | None = None) -> RunReport:
         roles=config.roles,
         pair=config.pair,
     )
-    sink = open_sink(config.out)
+    sink = open_store(config.out)
     sink.open()
     sink.close()
     skipped = 0

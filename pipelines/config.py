@@ -1,6 +1,7 @@
 """What a catalogue run is told: everything a user can choose, with its default."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from moodstream.transforms.session import Settings
 
@@ -15,8 +16,8 @@ class Config:
     paths: tuple[str, ...] = ()
     out: str = ""
     manifest: str | None = None
-    id: str = "path"  # path, stem or hash
-    channels: str = "mix"  # mix or split
+    id: Literal["path", "stem", "hash"] = "path"
+    channels: Literal["mix", "split"] = "mix"
     roles: tuple[str, ...] = ()  # one a channel, with channels="split"
     pair: bool = True  # song.mp3 and song.mid in one folder are one media
     force: bool = False  # analyse again what is done

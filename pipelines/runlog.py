@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import apache_beam as beam
+from apache_beam import PTransform
+from apache_beam.pvalue import PCollection
 
 from moodstream.pipelines.progress import Progress, ProgressLog
 from moodstream.sinks.base import Written
@@ -75,7 +77,7 @@ class _WriteLog(beam.DoFn):
     def setup(self) -> None:
         if self.log is not None:
             name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}{_SUFFIX}"
-            self.file = Path(self.log.folder, name).open("a", buffering=1)
+            self.file = Path(self.log.folder, name).open("a", buffering=1)  # noqa: SIM115
             self._tell({})
 
     def process(self, written: Written) -> Iterator[Written]:
@@ -93,12 +95,12 @@ class _WriteLog(beam.DoFn):
 
 @beam.typehints.with_input_types(Written)
 @beam.typehints.with_output_types(Written)
-class WriteLog(beam.PTransform):
+class WriteLog(PTransform[PCollection[Written], PCollection[Written]]):
     """Notes what is safely stored in the run's folder, and passes it on: PCollection[Written] -> the same."""
 
     def __init__(self, log: RunLog | None) -> None:
         super().__init__()
         self.log = log
 
-    def expand(self, written: beam.PCollection) -> beam.PCollection:
+    def expand(self, written: PCollection[Written]) -> PCollection[Written]:
         return written | "note" >> beam.ParDo(_WriteLog(self.log))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pyarrow as pa
@@ -58,7 +59,7 @@ class Analysis:
 def analyze(
     path: str | Path,
     *more: str | Path,
-    channels: str = "mix",
+    channels: Literal["mix", "split"] = "mix",
     roles: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> Analysis:

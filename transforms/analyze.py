@@ -1,7 +1,8 @@
 """AnalyzeMedia: media (or the packets of media) in, commits out; what every pipeline is made of.
 
 A media's commits come in order: rows in portions that bound memory, and last the one with its `media` row,
-which makes all of them visible. A media of which nothing can be analysed gives one commit with its dead letters.
+which makes all of them visible. A media of which nothing can be analysed gives one commit with its dead
+letters.
 """
 
 import io
@@ -9,15 +10,26 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+from apache_beam import PTransform
+from apache_beam.pvalue import PCollection
 
 from moodstream.models.base import Notes
 from moodstream.transforms.decode import open_audio
-from moodstream.transforms.elements import SCHEMA_VERSION, Clip, Commit, DeadLetter, Media, MediaRow, Packet, Part
+from moodstream.transforms.elements import (
+    SCHEMA_VERSION,
+    Clip,
+    Commit,
+    DeadLetter,
+    Media,
+    MediaRow,
+    Packet,
+    Part,
+)
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import DecodeError, MediaError, ReadError
 from moodstream.transforms.notes import read_notes
@@ -32,9 +44,7 @@ ROWS_A_COMMIT = 20_000  # about an hour of sound
 class Observer(Protocol):
     """Somebody who wants to know how far a run is; travels to the workers pickled."""
 
-    def advance(
-        self, media_id: str, seconds: float, of_seconds: float | None = None, size: int = 0
-    ) -> None:
+    def advance(self, media_id: str, seconds: float, of_seconds: float | None = None, size: int = 0) -> None:
         """So many seconds of a media (of so many, and of so many bytes, if known) are analysed."""
 
     def done(self, media_id: str, seconds: float, size: int = 0, dead_letters: int = 0) -> None:
@@ -236,7 +246,7 @@ class _Analyze(beam.DoFn):
 
 
 @beam.typehints.with_output_types(Commit)
-class AnalyzeMedia(beam.PTransform):
+class AnalyzeMedia(PTransform[PCollection[Any], PCollection[Commit]]):
     """PCollection[Media] or PCollection[Packet] -> PCollection[Commit].
 
     Packets are gathered by media, so their stream must end; each part's packets together make one file.
@@ -250,7 +260,7 @@ class AnalyzeMedia(beam.PTransform):
         super().__init__()
         self.settings, self.observer = settings or Settings(), observer
 
-    def expand(self, media: beam.PCollection) -> beam.PCollection:
+    def expand(self, media: PCollection[Any]) -> PCollection[Commit]:
         if media.element_type is Packet:
             media = (
                 media

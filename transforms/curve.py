@@ -6,6 +6,7 @@ second would cost more than the networks.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class SpanInfo:
     model_version: str
     emotions_for: str
 
-    def columns(self) -> dict[str, object]:
+    def columns(self) -> dict[str, Any]:
         """The constant columns of every span row."""
         return {
             "media_id": self.media_id,

@@ -4,9 +4,10 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from moodstream.models.base import DIMENSIONS
+import numpy as np
+
+from moodstream.models.base import DIMENSIONS, Float
 from moodstream.models.registry import Card, read_card
-from moodstream.transforms.fuse import Prior
 
 if TYPE_CHECKING:
     from moodstream.models.audio import AudioModels
@@ -17,8 +18,8 @@ class Engine:
     """Networks and their cards by modality.
 
     Args:
-        threads: torch threads of this process. One by default: workers are processes, and for networks of this
-            size a second thread costs more than it brings.
+        threads: torch threads of this process. One by default: workers are processes, and for
+            networks of this size a second thread costs more than it brings.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -53,12 +54,9 @@ class Engine:
         """Name to version of every model: what decides whether a media must be analysed again."""
         return {name: card.version for name, card in self.cards.items()}
 
-    def prior(self, modality: str) -> Prior:
-        """What a modality's model assumes before it hears anything: its card's label mean and deviation."""
+    def prior(self, modality: str) -> tuple[Float, Float]:
+        """Mean and variance [3] of the labels a modality's model learned from; NaN: no such output."""
         known = self.cards[modality].prior
-        mean, std = [], []
-        for dimension in DIMENSIONS:
-            centre, variance = known.get(dimension, (math.nan, math.nan))
-            mean.append(centre)
-            std.append(math.sqrt(variance))
-        return Prior((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        values = [known.get(dimension, (math.nan, math.nan)) for dimension in DIMENSIONS]
+        mean, variance = np.array(values, np.float32).T
+        return mean, variance

@@ -1,16 +1,18 @@
 """Estimate: what a model says about self-contained segments, with Beam's ModelHandler conventions.
 
-The curves of the catalogue slide over a whole media (`transforms/session.py`); this step is for people who have
-segments already, or who bring a model of their own: any `ModelHandler[Segment, Estimate, M]` will do.
+The curves of the catalogue slide over a whole media (`transforms/session.py`); this step is for people who
+have segments already, or who bring a model of their own: any `ModelHandler[Segment, Estimate, M]` will do.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam import PTransform
 from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.pvalue import PCollection
 
-from moodstream.models.base import Float
+from moodstream.models.base import Estimates, Float
 from moodstream.transforms.elements import Estimate, Segment
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.track import LABELS
@@ -42,8 +44,9 @@ class EmotionModelHandler(ModelHandler[Segment, Estimate, Engine]):
         self, batch: Sequence[Segment], model: Engine, inference_args: dict[str, Any] | None = None
     ) -> Iterator[Estimate]:
         card = model.cards[self.modality]
-        means, stds, scores = model.audio.estimate(self.modality, [segment.samples for segment in batch])
-        for segment, mean, std, score in zip(batch, means, stds, scores, strict=True):
+        heard = model.audio.estimate([segment.samples for segment in batch])
+        says: Estimates = heard.speech if self.modality == "speech" else heard.music
+        for segment, mean, std, score in zip(batch, says.mean, says.std, says.scores, strict=True):
             yield Estimate(
                 media_id=segment.media_id,
                 channel=segment.channel,
@@ -77,7 +80,7 @@ def _dimensions(mean: Float, std: Float) -> dict[str, Any]:
 
 @beam.typehints.with_input_types(Segment)
 @beam.typehints.with_output_types(Estimate)
-class EstimateEmotion(beam.PTransform):
+class EstimateEmotion(PTransform[PCollection[Segment], PCollection[Estimate]]):
     """PCollection[Segment] -> PCollection[Estimate].
 
     Args:
@@ -88,5 +91,5 @@ class EstimateEmotion(beam.PTransform):
         super().__init__()
         self.handler = EmotionModelHandler(model) if isinstance(model, str) else model
 
-    def expand(self, segments: beam.PCollection) -> beam.PCollection:
+    def expand(self, segments: PCollection[Segment]) -> PCollection[Estimate]:
         return segments | "run model" >> RunInference(self.handler)

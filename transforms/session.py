@@ -13,8 +13,6 @@ import numpy as np
 
 from moodstream.models.base import (
     ACTIVITIES,
-    EMOTIONS,
-    QUADRANTS,
     RATE_HZ,
     STEP_MS,
     AudioEstimates,
@@ -175,16 +173,15 @@ class Session:
             self._hear(channel, channel.flush(), rows)
         self._read_notes_alone(rows)
         talk = self._talk()
-        for (channel, _), track in self.tracks.items():
-            merge(rows, track.flush(self.duration_ms, talk.get(channel)))
+        for (name, _), track in self.tracks.items():
+            merge(rows, track.flush(self.duration_ms, talk.get(name)))
         return rows
 
     def _talk(self) -> dict[str, Talk]:
         """By channel of a call, how it talked."""
         if not self.media.split:
             return {}
-        talk = measure_talk(np.stack([np.concatenate(channel.talk) for channel in self.channels]))
-        return {channel.name: side for channel, side in zip(self.channels, talk, strict=True)}
+        return measure_talk({channel.name: np.concatenate(channel.talk) for channel in self.channels})
 
     # ------------------------------------------------------------ sound
 
@@ -225,7 +222,10 @@ class Session:
         if self.media.split:
             reasons = np.where(activity == _MUSIC_CELL, "music", reasons)
             speech = {"speech": (block.speech, _HAS_SPEECH[activity])}
-            merge(rows, self._track(channel, "speech").push(Heard(start, activity, heard.loudness, reasons), speech))
+            merge(
+                rows,
+                self._track(channel, "speech").push(Heard(start, activity, heard.loudness, reasons), speech),
+            )
             return
         sources = {
             "speech": (block.speech, _HAS_SPEECH[activity]),
@@ -273,7 +273,9 @@ class Session:
     def _track(self, channel: _Channel | None, modality: str, *, sparse: bool = False) -> Track:
         name = channel.name if channel else "mix"
         if (name, modality) not in self.tracks:
-            self.tracks[name, modality] = Track(self._info(name, channel, modality), self.engine, sparse=sparse)
+            self.tracks[name, modality] = Track(
+                self._info(name, channel, modality), self.engine, sparse=sparse
+            )
         return self.tracks[name, modality]
 
     def _info(self, name: str, channel: _Channel | None, modality: str) -> SpanInfo:

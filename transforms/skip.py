@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import apache_beam as beam
+from apache_beam import PTransform
+from apache_beam.pvalue import PCollection
 
 from moodstream.transforms.elements import Media
 from moodstream.transforms.errors import ReadError
 from moodstream.transforms.read import content_hash
 from moodstream.transforms.session import Settings
-
 
 # What the rows of a media in the store were made from: content hash, models (name to version), settings.
 Done = tuple[str, Mapping[str, str], str]
@@ -53,7 +54,7 @@ class _Skip(beam.DoFn):
 
 @beam.typehints.with_input_types(Media)
 @beam.typehints.with_output_types(Media)
-class SkipDone(beam.PTransform):
+class SkipDone(PTransform[PCollection[Media], PCollection[Media]]):
     """PCollection[Media] -> those that need work, their content hashed on the way where that decides.
 
     Args:
@@ -73,5 +74,5 @@ class SkipDone(beam.PTransform):
         super().__init__()
         self.arguments = done, settings, versions, on_skip
 
-    def expand(self, media: beam.PCollection) -> beam.PCollection:
+    def expand(self, media: PCollection[Media]) -> PCollection[Media]:
         return media | "skip what is done" >> beam.ParDo(_Skip(*self.arguments))

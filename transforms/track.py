@@ -1,4 +1,4 @@
-"""Track: one channel and modality of a media, from what is heard in its cells to curve, episode and summary rows."""
+"""Track: one channel and modality of a media, from what its cells hold to curve, episode and summary rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ import pyarrow as pa
 from moodstream.models.base import EMOTIONS, QUADRANTS, STEP_MS, Estimates, Float
 from moodstream.transforms.curve import CurveBlock, Mask, SpanInfo, curve_table
 from moodstream.transforms.diarize import EpisodeSegmenter, Run, settings_for
-from moodstream.transforms.elements import Episode, Summary
+from moodstream.transforms.elements import Summary
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.fuse import fuse, fuse_scores, precision_weights
+from moodstream.transforms.series import episode_row
 from moodstream.transforms.summarize import Summarizer
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.talk import Talk
@@ -38,7 +39,13 @@ def merge(rows: Rows, more: Rows) -> None:
 
 
 class Track:
-    """The curve, episodes and summary of one channel and modality; `sparse` keeps only cells with an estimate."""
+    """The curve, episodes and summary of one channel and modality.
+
+    Args:
+        info: what its rows have in common.
+        engine: for the models' priors.
+        sparse: keep only cells with an estimate.
+    """
 
     def __init__(self, info: SpanInfo, engine: Engine, *, sparse: bool = False) -> None:
         self.info, self.engine, self.sparse = info, engine, sparse
@@ -54,7 +61,7 @@ class Track:
         runs = self.segmenter.push(block.scores, block.estimated, block.mean[:, 0], block.mean[:, 1])
         self.summarizer.push(block.mean, block.activity, block.loudness, block.scores)
         rows: Rows = {"curve": [curve_table(self.info, block, sparse=self.sparse)]}
-        merge(rows, self._episodes(runs))
+        merge(rows, self._episodes(runs, (block.start + len(block)) * STEP_MS))
         return rows
 
     def flush(self, duration_ms: int, talk: Talk | None = None) -> Rows:
@@ -67,7 +74,9 @@ class Track:
         rows = self._episodes(self.segmenter.flush(), duration_ms)
         if self.estimated_cells or not self.sparse:
             columns = self.info.columns() | self.summarizer.finish(talk)
-            merge(rows, {"summary": [to_table("summary", [Summary(start_ms=0, end_ms=duration_ms, **columns)])]})
+            merge(
+                rows, {"summary": [to_table("summary", [Summary(start_ms=0, end_ms=duration_ms, **columns)])]}
+            )
         return rows
 
     def _fuse(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> CurveBlock:
@@ -80,12 +89,17 @@ class Track:
             fused = fuse(pairs, [self.engine.prior(modality) for modality in sources])
             mean, std, took_part = fused.mean, fused.std, fused.took_part
             pooled, names = fuse_scores(
-                [np.where(counts[:, None], estimates.scores, np.nan) for estimates, counts in sources.values()],
+                [
+                    np.where(counts[:, None], estimates.scores, np.nan)
+                    for estimates, counts in sources.values()
+                ],
                 [LABELS[modality] for modality in sources],
                 precision_weights(pairs),
             )
             scores[:, [self.labels.index(name) for name in names]] = np.nan_to_num(pooled)
-        estimated = took_part.any(axis=1)
+        estimated = np.asarray(took_part.any(axis=1))
+        reasons = np.array([reason or "unknown" for reason in heard.reasons], object)
+        reasons[estimated] = None
         return CurveBlock(
             start=heard.start,
             mean=mean,
@@ -95,29 +109,16 @@ class Track:
             estimated=estimated,
             activity=heard.activity,
             loudness=heard.loudness,
-            reasons=np.where(estimated, None, np.where(heard.reasons == None, "unknown", heard.reasons)),  # noqa: E711
+            reasons=reasons,
             took_part=took_part,
             modalities=tuple(sources),
         )
 
-    def _episodes(self, runs: list[Run], duration_ms: int | None = None) -> Rows:
+    def _episodes(self, runs: list[Run], duration_ms: int) -> Rows:
         self.summarizer.add_episodes(runs)
-        final = [self._episode(run, duration_ms) for run in runs if run.is_final]
+        columns = self.info.columns()
+        final = [episode_row(columns, run, duration_ms) for run in runs if run.is_final]
         return {"episode": [to_table("episode", final)]} if final else {}
-
-    def _episode(self, run: Run, duration_ms: int | None) -> Episode:
-        end_ms = run.end_cell * STEP_MS
-        columns = self.info.columns() | {"revision": run.revision, "is_final": run.is_final}
-        return Episode(
-            **columns,
-            start_ms=run.start_cell * STEP_MS,
-            end_ms=end_ms if duration_ms is None else min(end_ms, duration_ms),
-            episode=run.episode,
-            emotion=run.label,
-            confidence=run.confidence,
-            valence_mean=run.valence_mean,
-            arousal_mean=run.arousal_mean,
-        )
 
 
 def _masked(estimates: Estimates, counts: Mask) -> tuple[Float, Float]:
