@@ -177,7 +177,7 @@ def with_derived(held: Tensor) -> Tensor:
     slow = torch.cat((cepstra, near[:, COLUMNS.descriptors]), 1)
     deltas = _slope(slow)
     accelerations = _slope(deltas[:, :N_CEPSTRA])
-    bands = held[:, COLUMNS.mel].unflatten(1, (N_MODULATION, -1)).mean(2)
+    bands = held[:, COLUMNS.mel].reshape(len(held), N_MODULATION, N_MELS // N_MODULATION).mean(2)
     filtered = torch.nn.functional.conv1d(bands.T[:, None], constants.modulation)  # [bands, ranges, t]
     return torch.cat(
         (

@@ -91,23 +91,22 @@ class FrameEncoder(nn.Module):
         self.scale: Tensor
         self.stem = nn.Linear(STRIDE * N_BASE, shape.channels)
         self.stem_norm = nn.LayerNorm(shape.channels)
+        self.dilations = shape.dilations
         self.blocks = nn.ModuleList(Block(shape.channels, d, shape.dropout / 2) for d in shape.dilations)
         self.gate = nn.Linear(shape.channels, shape.gates)
 
     def start(self, frames: Tensor) -> Tensor:
         """Frames [b, 2 t, F] -> [b, t, c], before the blocks."""
         base = (frames[..., :N_BASE] - self.center) * self.scale
-        out: Tensor = self.stem_norm(
-            nn.functional.silu(self.stem(base.unflatten(1, (-1, STRIDE)).flatten(2)))
-        )
+        pairs = base.reshape(len(base), base.shape[1] // STRIDE, STRIDE * N_BASE)
+        out: Tensor = self.stem_norm(nn.functional.silu(self.stem(pairs)))
         return out
 
     def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Sums of cells [b, n, 2 c + gates] of frames [b, 32 n, F]."""
-        steps = valid.unflatten(1, (-1, STRIDE)).any(2)[..., None]
+        steps = _any_step(valid)
         x = self.start(frames) * steps
-        for block in self.blocks:
-            d = block.dilation
+        for block, d in zip(self.blocks, self.dilations, strict=True):
             x = block(nn.functional.pad(x, (0, 0, d, d))) * steps
         return self.sums(x, step_weight(frames, valid))
 
@@ -117,7 +116,7 @@ class FrameEncoder(nn.Module):
         spread = gates.repeat_interleave(x.shape[-1] // gates.shape[-1], -1)
         weighted = spread * x
         every = torch.cat((gates, weighted, weighted * x), -1)
-        return every.unflatten(1, (-1, CELL_STEPS)).sum(2)
+        return every.reshape(len(x), x.shape[1] // CELL_STEPS, CELL_STEPS, every.shape[2]).sum(2)
 
 
 def step_weight(frames: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -125,7 +124,12 @@ def step_weight(frames: Tensor, valid: Tensor | None = None) -> Tensor:
     weight = loudness_weight(frames)
     if valid is not None:
         weight = weight * valid[..., None]
-    return weight.unflatten(1, (-1, STRIDE)).mean(2)
+    return weight.reshape(len(weight), weight.shape[1] // STRIDE, STRIDE, 1).mean(2)
+
+
+def _any_step(valid: Tensor) -> Tensor:
+    """[b, 2 t] -> [b, t, 1]: steps with a true frame."""
+    return valid.reshape(len(valid), valid.shape[1] // STRIDE, STRIDE).any(2)[..., None]
 
 
 class MoodNetwork(nn.Module):
@@ -182,7 +186,7 @@ class MoodNetwork(nn.Module):
     def embed(self, learned: Tensor, z: Tensor) -> Tensor:
         """The deep branch's hidden layer [b, hidden]."""
         shape = self.shape
-        gates, first, second = learned.split((shape.gates, shape.channels, shape.channels), -1)
+        gates, first, second = torch.split(learned, (shape.gates, shape.channels, shape.channels), -1)
         weight = gates.repeat_interleave(shape.channels // shape.gates, -1).clamp(min=1e-9)
         mean, deviation = moments(weight, first, second)
         joined = torch.cat((mean, deviation, self.dropout(z)), -1)
@@ -223,7 +227,7 @@ class EncoderStream:
     def __init__(self, encoder: FrameEncoder) -> None:
         self._encoder = encoder
         channels = encoder.stem.out_features
-        self._caches = [torch.zeros(1, block.dilation, channels) for block in encoder.blocks]
+        self._caches = [torch.zeros(1, d, channels) for d in encoder.dilations]
         self._weights = torch.zeros(1, 0, 1)
         self._ready = torch.zeros(1, 0, channels)
 
@@ -240,7 +244,7 @@ class EncoderStream:
         weight = step_weight(frames[None])
         if length is not None and length < len(frames):
             valid = (torch.arange(len(frames)) < length)[None]
-            x = x * valid.unflatten(1, (-1, STRIDE)).any(2)[..., None]
+            x = x * _any_step(valid)
             weight = step_weight(frames[None], valid)
             steps: int | None = -(-length // STRIDE)
         else:
@@ -249,22 +253,21 @@ class EncoderStream:
         missing = (
             0 if steps is None else x.shape[1] - steps
         )  # padded steps at the end stay zero in each layer
-        for i, block in enumerate(encoder.blocks):
-            d = block.dilation
+        for i, (block, d) in enumerate(zip(encoder.blocks, encoder.dilations, strict=True)):
             held = torch.cat((self._caches[i], x), 1)
             if last:
                 held = torch.cat((held, held.new_zeros(1, d, held.shape[2])), 1)
             elif held.shape[1] <= 2 * d:
                 self._caches[i], x = held, x[:, :0]
                 continue
-            self._caches[i] = held[:, -2 * d :]
+            self._caches[i] = held[:, -2 * d :].clone()
             x = block(held)
             if missing:
                 x = torch.cat((x[:, :-missing], torch.zeros_like(x[:, -missing:])), 1)
         self._ready = torch.cat((self._ready, x), 1)
         whole = self._ready.shape[1] // CELL_STEPS * CELL_STEPS
         sums = encoder.sums(self._ready[:, :whole], self._weights[:, :whole])[0]
-        self._ready, self._weights = self._ready[:, whole:], self._weights[:, whole:]
+        self._ready, self._weights = self._ready[:, whole:].clone(), self._weights[:, whole:].clone()
         return sums
 
     def state(self) -> list[Tensor]:

@@ -48,12 +48,13 @@ def cell_sums(frames: Tensor, length: int | None = None) -> Tensor:
         voiced_weighted,
         voiced_weighted[:, N_MELS:] * voiced[:, N_MELS:],
     )
-    return torch.cat([part.unflatten(0, (-1, CELL_FRAMES)).sum(1) for part in parts], 1)
+    cells = len(frames) // CELL_FRAMES
+    return torch.cat([part.reshape(cells, CELL_FRAMES, part.shape[1]).sum(1) for part in parts], 1)
 
 
 def statistics(sums: Tensor) -> Tensor:
     """Statistics [..., N_STATISTICS] of summed cells [..., N_SUMS]: means, deviations, voiced and unvoiced."""
-    weight, first, second, voiced_weight, voiced, voiced_second = sums.split(_SIZES, -1)
+    weight, first, second, voiced_weight, voiced, voiced_second = torch.split(sums, _SIZES, -1)
     weight = weight.clamp(min=1e-9)
     mean, deviation = moments(weight, first, second)
     hearing = voiced_weight + 1e-3 * weight

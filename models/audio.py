@@ -1,0 +1,230 @@
+"""The audio models at work: one front end, three networks, half seconds out.
+
+Conventions: mono float32 at 16 kHz; cells of half a second. A stream gives cell `i` once the sound reaches as far
+ahead as the model that looks furthest (at most 3 s), and the last cells at `flush`; all three models speak about
+the same cells. Numbers do not depend on how the samples are cut. `estimate` is for sounds that stand alone: one row
+a sound, pooled over all of it.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moodstream.models import registry
+from moodstream.models.base import (
+    ACTIVITIES,
+    CELL_FRAMES,
+    EMOTIONS,
+    QUADRANTS,
+    AudioEstimates,
+    Estimates,
+    Float,
+)
+from moodstream.models.features import N_COLUMNS, FrontEnd, frames_of
+from moodstream.models.network import STRIDE, EncoderStream, MoodNetwork, Output, Shape
+from moodstream.models.pooling import N_SUMS, cell_sums, window_sums
+from moodstream.models.registry import Card
+
+_BATCH = 32  # sounds a network sees at once in `estimate`
+_LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "activity": ACTIVITIES}
+
+
+class AudioModels:
+    """The three networks and their cards; give as many streams as there are channels."""
+
+    def __init__(self, networks: Sequence[MoodNetwork], cards: Sequence[Card]) -> None:
+        """Networks and cards of speech, music and activity, in this order.
+
+        Raises:
+            ValueError: a model whose labels are not those of its task.
+        """
+        for task, card in zip(_LABELS, cards, strict=True):
+            if card.task != task or tuple(card.labels) != _LABELS[task]:
+                raise ValueError(f"{card.name!r} is a model of {card.task} with labels {card.labels}, not {task}")
+        self.networks = tuple(network.eval().requires_grad_(False) for network in networks)
+        self.cards = tuple(cards)
+        self.past = max(network.shape.past_cells for network in networks)
+        self.future = max(network.shape.future_cells for network in networks)
+
+    @classmethod
+    def load(
+        cls,
+        speech: str = "speech",
+        music: str = "music",
+        activity: str = "activity",
+        folder: Path = registry.FOLDER,
+    ) -> "AudioModels":
+        """Installed models by name.
+
+        Raises:
+            FileNotFoundError: one of them is not installed; the message names those that are.
+            ValueError: weights that are not their card's, or a model of another task.
+        """
+        names = (speech, music, activity)
+        return cls(
+            [load_network(name, folder) for name in names], [registry.read_card(name, folder) for name in names]
+        )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Model versions by task."""
+        return {card.task: card.version for card in self.cards}
+
+    def stream(self) -> "CellStream":
+        """A new channel."""
+        return CellStream(self)
+
+    @torch.inference_mode()
+    def estimate(self, sounds: Sequence[Float]) -> AudioEstimates:
+        """One row a sound [n], pooled over the whole of it: for segments that stand alone, of any lengths."""
+        parts = [self._batch(sounds[i : i + _BATCH]) for i in range(0, len(sounds), _BATCH)]
+        if not parts:
+            return self._estimates(0, [network.heads(*_no_cells(network))[0] for network in self.networks])
+        return self._estimates(0, [Output(*map(torch.cat, zip(*outputs, strict=True))) for outputs in zip(*parts, strict=True)])
+
+    def _batch(self, sounds: Sequence[Float]) -> list[Output]:
+        frames = [frames_of(sound) for sound in sounds]
+        lengths = torch.tensor([len(each) for each in frames])
+        longest = -(-max(int(lengths.max()), 1) // CELL_FRAMES) * CELL_FRAMES
+        padded = torch.stack([torch.nn.functional.pad(each, (0, 0, 0, longest - len(each))) for each in frames])
+        valid = torch.arange(longest)[None] < lengths[:, None]
+        fixed = torch.stack(
+            [cell_sums(each, int(length)).sum(0) for each, length in zip(padded, lengths, strict=True)]
+        )
+        return [network.heads(network.encoder(padded, valid).sum(1), fixed)[0] for network in self.networks]
+
+    def _estimates(self, start: int, outputs: Sequence[Output]) -> AudioEstimates:
+        speech, music, activity = (
+            _estimates(start, network, output) for network, output in zip(self.networks, outputs, strict=True)
+        )
+        return AudioEstimates(start, activity.scores, speech, music)
+
+
+class CellStream:
+    """One channel's way through the audio networks (a models.base.AudioStream)."""
+
+    def __init__(self, models: AudioModels) -> None:
+        self._models = models
+        self._front = FrontEnd()
+        self._encoders = [EncoderStream(network.encoder) for network in models.networks]
+        self._frames = torch.zeros(0, N_COLUMNS)  # of the cell that is not complete
+        self._encoded = 0  # how many of them the encoders have had
+        self._fixed = torch.zeros(0, N_SUMS)  # cells from `_first` on
+        self._learned = [torch.zeros(0, _width(network.shape)) for network in models.networks]
+        self._first = 0
+        self._next = 0  # the cell to give next
+
+    @torch.inference_mode()
+    def push(self, samples: Float) -> AudioEstimates:
+        """Take mono samples [n] at 16 kHz; give the cells that became ready (possibly none)."""
+        self._take(self._front.push(samples), last=False)
+        return self._give(last=False)
+
+    @torch.inference_mode()
+    def flush(self) -> AudioEstimates:
+        """The sound ended: give the remaining cells, ceil(duration / 500 ms) in all."""
+        self._take(self._front.flush(), last=True)
+        return self._give(last=True)
+
+    @torch.inference_mode()
+    def snapshot(self) -> bytes:
+        """All that the next push depends on; a hundred kilobytes or so, whatever came before."""
+        arrays = {f"front.{name}": value for name, value in self._front.state().items()}
+        for i, (encoder, learned) in enumerate(zip(self._encoders, self._learned, strict=True)):
+            arrays[f"learned.{i}"] = learned.numpy()
+            arrays |= {f"encoder.{i}.{j}": part.numpy() for j, part in enumerate(encoder.state())}
+        arrays["frames"], arrays["fixed"] = self._frames.numpy(), self._fixed.numpy()
+        arrays["counts"] = np.array([self._encoded, self._first, self._next])
+        arrays["versions"] = np.array(list(self._models.versions.values()))
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        return buffer.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Go on where `snapshot` was taken.
+
+        Raises:
+            ValueError: the snapshot is of other model versions.
+        """
+        with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+            values = {name: arrays[name] for name in arrays.files}
+        versions = values["versions"].tolist()
+        if versions != list(self._models.versions.values()):
+            raise ValueError(f"snapshot of {versions}, models are {list(self._models.versions.values())}")
+        front = {name.removeprefix("front."): v for name, v in values.items() if name.startswith("front.")}
+        self._front.restore(front)
+        for i, encoder in enumerate(self._encoders):
+            parts = [values[f"encoder.{i}.{j}"] for j in range(len(encoder.state()))]
+            encoder.restore([torch.from_numpy(part) for part in parts])
+        self._learned = [torch.from_numpy(values[f"learned.{i}"]) for i in range(len(self._encoders))]
+        self._frames, self._fixed = torch.from_numpy(values["frames"]), torch.from_numpy(values["fixed"])
+        self._encoded, self._first, self._next = (int(count) for count in values["counts"])
+
+    def _take(self, frames: Tensor, last: bool) -> None:
+        """Frames into the encoders and into the sums of cells."""
+        self._frames = torch.cat((self._frames, frames))
+        true = len(self._frames)
+        if last:
+            self._frames = torch.nn.functional.pad(self._frames, (0, 0, 0, -true % CELL_FRAMES))
+        end = len(self._frames) // STRIDE * STRIDE
+        fresh = self._frames[self._encoded : end]
+        if len(fresh) or last:
+            length = true - self._encoded if last else None
+            for i, encoder in enumerate(self._encoders):
+                sums = encoder.push(fresh, last=last, length=length)
+                self._learned[i] = torch.cat((self._learned[i], sums))
+        whole = len(self._frames) // CELL_FRAMES * CELL_FRAMES
+        if whole:
+            self._fixed = torch.cat((self._fixed, cell_sums(self._frames[:whole], true)))
+            self._frames = self._frames[whole:].clone()
+        self._encoded = end - whole
+
+    def _give(self, last: bool) -> AudioEstimates:
+        """Estimates of the cells that have their whole window, or with `last` of all that remain."""
+        models = self._models
+        known = min(len(part) for part in (self._fixed, *self._learned))
+        ready = known if last else max(known - models.future, 0)
+        begin, end = self._next - self._first, ready
+        outputs = []
+        for network, learned in zip(models.networks, self._learned, strict=True):
+            if end <= begin:
+                outputs.append(network.heads(*_no_cells(network))[0])
+                continue
+            past, future = network.shape.past_cells, network.shape.future_cells
+            windows = (window_sums(part[:known], past, future)[begin:end] for part in (learned, self._fixed))
+            outputs.append(network.heads(*windows)[0])
+        estimates = models._estimates(self._next, outputs)
+        self._next += max(end - begin, 0)
+        forget = max(self._next - models.past - self._first, 0)
+        if forget:
+            self._fixed = self._fixed[forget:].clone()
+            self._learned = [part[forget:].clone() for part in self._learned]
+            self._first += forget
+        return estimates
+
+
+def load_network(name: str, folder: Path = registry.FOLDER) -> MoodNetwork:
+    """The network of an installed model (see `registry.read_weights` for what it raises)."""
+    network = MoodNetwork(Shape.of(registry.read_card(name, folder).shape))
+    network.load_state_dict(registry.read_weights(name, folder))
+    return network.eval()
+
+
+def _estimates(start: int, network: MoodNetwork, output: Output) -> Estimates:
+    unknown = network.known == 0
+    mean = output.mean.masked_fill(unknown, torch.nan)
+    std = output.log_std.exp().clamp(0.01, 2.0).masked_fill(unknown, torch.nan)
+    scores = torch.softmax(output.logits, -1)
+    return Estimates(start, mean.numpy(), std.numpy(), scores.numpy())
+
+
+def _width(shape: Shape) -> int:
+    return shape.gates + 2 * shape.channels
+
+
+def _no_cells(network: MoodNetwork) -> tuple[Tensor, Tensor]:
+    return torch.zeros(0, _width(network.shape)), torch.zeros(0, N_SUMS)

@@ -1,0 +1,87 @@
+"""The audio models written a second time, the slow and plain way: whole sounds, loops, no state.
+
+Nothing runs on this; tests compare the streaming code with it. It shares the weights, the scaling constants and
+the head with that code, but none of its blocking: the power spectrum of all frames by `torch.stft`, filters over
+time as sums over an index, convolutions by `torch.nn.functional.conv1d`, windows cell by cell.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moodstream.models.audio import AudioModels
+from moodstream.models.base import CELL_FRAMES, HOP, AudioEstimates, Estimates, Float
+from moodstream.models.features import COLUMNS, LEFT, LOOKAHEAD_FRAMES, PAST_FRAMES, WINDOW, base_columns
+from moodstream.models.features import _constants as constants
+from moodstream.models.network import CELL_STEPS, STRIDE, MoodNetwork
+from moodstream.models.pooling import cell_sums, loudness_weight
+
+
+def reference_frames(samples: Float) -> Tensor:
+    """Frames [ceil(n / 250), N_COLUMNS] of a whole sound [n]."""
+    count = -(-len(samples) // HOP)
+    sound = np.concatenate([np.zeros(LEFT), samples, np.zeros(WINDOW + HOP)]).astype(np.float32)
+    windows = np.stack([sound[HOP * t : HOP * t + WINDOW] for t in range(count)])
+    base = base_columns(torch.from_numpy(windows), None)
+    held = torch.cat([base[:1]] * PAST_FRAMES + [base] + [base[-1:]] * LOOKAHEAD_FRAMES)
+    at = PAST_FRAMES + torch.arange(count)
+
+    def slope(values: Tensor) -> Tensor:  # [h, c] -> [h, c], only right away from the ends
+        return sum((k * (values.roll(-k, 0) - values.roll(k, 0)) for k in (1, 2, 3)), torch.zeros(())) / 28.0
+
+    cepstra = held[:, COLUMNS.mel] @ constants().dct
+    deltas = slope(torch.cat((cepstra, held[:, COLUMNS.descriptors]), 1))
+    accelerations = slope(deltas[:, :20])
+    bands = torch.stack([held[:, 4 * b : 4 * b + 4].mean(1) for b in range(16)], 1)
+    modulation = []
+    for taps in constants().modulation[:, 0]:
+        filtered = torch.zeros(count, 16)
+        for k, tap in enumerate(taps):
+            filtered += tap * bands[at - PAST_FRAMES + k]
+        modulation.append(filtered)
+    joined = 3.0 * torch.stack(modulation, 2).flatten(1)
+    return torch.cat((base, cepstra[at], 4.0 * deltas[at], 8.0 * accelerations[at], joined), 1)
+
+
+def reference_encoder(network: MoodNetwork, frames: Tensor) -> Tensor:
+    """Embeddings [t, c] of frames [2 t or 2 t - 1, F], each layer one "same" convolution over everything."""
+    encoder = network.encoder
+    padding = frames[:1].new_zeros(len(frames) % STRIDE, frames.shape[1])
+    x = encoder.start(torch.cat((frames, padding))[None])
+    for block, d in zip(encoder.blocks, encoder.dilations, strict=True):
+        channels = x.shape[2]
+        kernel = block.taps.weight.reshape(channels, 3, channels).permute(0, 2, 1)  # type: ignore[union-attr,operator]
+        h = torch.nn.functional.conv1d(x.transpose(1, 2), kernel, block.taps.bias, padding=d, dilation=d)  # type: ignore[union-attr,arg-type]
+        x = block.norm(x + block.mix(torch.nn.functional.silu(h.transpose(1, 2))))  # type: ignore[operator]
+    return x[0]
+
+
+@torch.inference_mode()
+def reference(models: AudioModels, samples: Float) -> AudioEstimates:
+    """What a stream must give for a whole sound [n], n >= 1: all its cells."""
+    frames = reference_frames(samples)
+    cells = -(-len(frames) // CELL_FRAMES)
+    speech, music, activity = (_estimates(network, frames, cells) for network in models.networks)
+    return AudioEstimates(0, activity.scores, speech, music)
+
+
+def _estimates(network: MoodNetwork, frames: Tensor, cells: int) -> Estimates:
+    x = reference_encoder(network, frames)
+    weight = loudness_weight(frames)
+    weight = torch.cat((weight, torch.zeros(len(frames) % STRIDE, 1)))
+    weight = (weight[0::2] + weight[1::2]) / 2
+    gates = (0.02 + torch.sigmoid(network.encoder.gate(x))) * weight
+    spread = gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
+    every = torch.cat((gates, spread * x, spread * x * x), 1)
+    means, stds, scores = [], [], []
+    for cell in range(cells):
+        first = max(cell - network.shape.past_cells, 0)
+        last = min(cell + network.shape.future_cells + 1, cells)
+        learned = every[first * CELL_STEPS : last * CELL_STEPS].sum(0, keepdim=True)
+        part = frames[first * CELL_FRAMES : last * CELL_FRAMES]
+        padded = torch.nn.functional.pad(part, (0, 0, 0, -len(part) % CELL_FRAMES))
+        output = network.heads(learned, cell_sums(padded, len(part)).sum(0, keepdim=True))[0]
+        means.append(torch.where(network.known > 0, output.mean, torch.nan))
+        stds.append(torch.where(network.known > 0, output.log_std.exp().clamp(0.01, 2.0), torch.nan))
+        scores.append(torch.softmax(output.logits, -1))
+    return Estimates(0, *(torch.cat(part).numpy() for part in (means, stds, scores)))
