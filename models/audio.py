@@ -1,9 +1,9 @@
 """The audio models at work: one front end, three networks, half seconds out.
 
-Conventions: mono float32 at 16 kHz; cells of half a second. A stream gives cell `i` once the sound reaches as far
-ahead as the model that looks furthest (at most 3 s), and the last cells at `flush`; all three models speak about
-the same cells. Numbers do not depend on how the samples are cut. `estimate` is for sounds that stand alone: one row
-a sound, pooled over all of it.
+Conventions: mono float32 at 16 kHz; cells of half a second. A stream gives cell `i` once the sound reaches
+as far ahead as the model that looks furthest (at most 3 s), and the last cells at `flush`; all three models
+speak about the same cells. Numbers do not depend on how the samples are cut. `estimate` is for sounds that
+stand alone: one row a sound, pooled over all of it.
 """
 
 import io
@@ -44,7 +44,9 @@ class AudioModels:
         """
         for task, card in zip(_LABELS, cards, strict=True):
             if card.task != task or tuple(card.labels) != _LABELS[task]:
-                raise ValueError(f"{card.name!r} is a model of {card.task} with labels {card.labels}, not {task}")
+                raise ValueError(
+                    f"{card.name!r} is a model of {card.task} with labels {card.labels}, not {task}"
+                )
         self.networks = tuple(network.eval().requires_grad_(False) for network in networks)
         self.cards = tuple(cards)
         self.past = max(network.shape.past_cells for network in networks)
@@ -66,7 +68,8 @@ class AudioModels:
         """
         names = (speech, music, activity)
         return cls(
-            [load_network(name, folder) for name in names], [registry.read_card(name, folder) for name in names]
+            [load_network(name, folder) for name in names],
+            [registry.read_card(name, folder) for name in names],
         )
 
     @property
@@ -84,13 +87,17 @@ class AudioModels:
         parts = [self._batch(sounds[i : i + _BATCH]) for i in range(0, len(sounds), _BATCH)]
         if not parts:
             return self._estimates(0, [network.heads(*_no_cells(network))[0] for network in self.networks])
-        return self._estimates(0, [Output(*map(torch.cat, zip(*outputs, strict=True))) for outputs in zip(*parts, strict=True)])
+        return self._estimates(
+            0, [Output(*map(torch.cat, zip(*outputs, strict=True))) for outputs in zip(*parts, strict=True)]
+        )
 
     def _batch(self, sounds: Sequence[Float]) -> list[Output]:
         frames = [frames_of(sound) for sound in sounds]
         lengths = torch.tensor([len(each) for each in frames])
         longest = -(-max(int(lengths.max()), 1) // CELL_FRAMES) * CELL_FRAMES
-        padded = torch.stack([torch.nn.functional.pad(each, (0, 0, 0, longest - len(each))) for each in frames])
+        padded = torch.stack(
+            [torch.nn.functional.pad(each, (0, 0, 0, longest - len(each))) for each in frames]
+        )
         valid = torch.arange(longest)[None] < lengths[:, None]
         fixed = torch.stack(
             [cell_sums(each, int(length)).sum(0) for each, length in zip(padded, lengths, strict=True)]

@@ -1,8 +1,9 @@
 """Labelled sounds, and their features on disk: computed once, read by every fold.
 
-Conventions: an example is a stretch of sound with one set of labels. `prepare` computes, for the sound as it is
-(variant 0) and for augmented variants of it, the base columns of its frames (float16) and the fixed sums of its
-cells (float32), padded to whole cells, and memory-maps them from a folder named by the hash of all that matters.
+Conventions: an example is a stretch of sound with one set of labels. `prepare` computes, for the sound as
+it is (variant 0) and for augmented variants of it, the base columns of its frames (float16) and the fixed
+sums of its cells (float32), padded to whole cells, and memory-maps them from a folder named by the hash of
+all that matters.
 """
 
 import hashlib

@@ -1,23 +1,24 @@
 """The front end: samples in, frames out, the same numbers however the samples are cut.
 
 Conventions: mono float32 at 16 kHz; a frame every 250 samples (64 a second, 32 a cell), its 640-sample Hann
-window centred on the hop, so frame `t` sees samples `[250 t - 195, 250 t + 445)`. One power spectrum gives the
-log-mel bands and the low-level descriptors (the *base* columns, what the networks see); fixed filters over time
-give cepstra, deltas and modulation bands (the *derived* columns, used as statistics only). Columns are scaled by
-constants to about unit range, so sums of squares keep their precision.
+window centred on the hop, so frame `t` sees samples `[250 t - 195, 250 t + 445)`. One power spectrum gives
+the log-mel bands and the low-level descriptors (the *base* columns, what the networks see); fixed filters
+over time give cepstra, deltas and modulation bands (the *derived* columns, used as statistics only).
+Columns are scaled by constants to about unit range, so sums of squares keep their precision.
 
-A frame needs 28 ms of sound after its hop, its derived columns 250 ms more: `LOOKAHEAD_FRAMES`.
-Source: descriptors after Eyben et al. (2016), GeMAPS, section 3; modulation bands after Falk et al. (2010).
+A frame needs 28 ms of sound after its hop, its derived columns 250 ms more: `LOOKAHEAD_FRAMES`. Source:
+descriptors after Eyben et al. (2016), GeMAPS, section 3; modulation bands after Falk et al. (2010).
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.signal import firwin
 from torch import Tensor
-from torchaudio.functional import create_dct, melscale_fbanks
+from torchaudio.functional import create_dct, melscale_fbanks  # type: ignore[import-untyped]
 
 from moodstream.models.base import HOP, RATE_HZ, Float
 
@@ -77,17 +78,17 @@ class FrontEnd:
             self._samples = torch.cat((self._samples, torch.zeros(max(padding, 0))))
         return self._derive(self._frame(missing), last=True)
 
-    def state(self) -> dict[str, Float]:
+    def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything the next push depends on, as arrays."""
         none = torch.zeros(0)
         return {
             "samples": self._samples.numpy().copy(),
             "mel": (none if self._mel is None else self._mel).numpy().copy(),
             "base": (none if self._base is None else self._base).numpy().copy(),
-            "counts": np.array([self._received, self._framed], np.float64).astype(np.float64),  # type: ignore[dict-item]
+            "counts": np.array([self._received, self._framed], np.int64),
         }
 
-    def restore(self, state: dict[str, Float]) -> None:
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> None:
         self._samples = torch.from_numpy(state["samples"].copy())
         self._mel = torch.from_numpy(state["mel"].copy()) if state["mel"].size else None
         self._base = torch.from_numpy(state["base"].copy()) if state["base"].size else None
@@ -129,7 +130,7 @@ def frames_of(samples: Float) -> Tensor:
 
 
 def base_columns(windows: Tensor, previous: Tensor | None) -> Tensor:
-    """Log-mel and descriptors [t, N_BASE] of sample windows [t, 640]; `previous` is the log-mel before them."""
+    """Log-mel and descriptors [t, N_BASE] of windows [t, 640]; `previous` is the log-mel before them."""
     constants = _constants()
     spectrum = torch.fft.rfft(windows * constants.window, n=N_FFT)
     power = spectrum.real**2 + spectrum.imag**2
@@ -169,7 +170,7 @@ def base_columns(windows: Tensor, previous: Tensor | None) -> Tensor:
 
 
 def with_derived(held: Tensor) -> Tensor:
-    """All columns of the frames of `held` [t + PAST + LOOKAHEAD, N_BASE] that have full context: [t, N_COLUMNS]."""
+    """All columns [t, N_COLUMNS] of the frames of `held` [PAST + t + LOOKAHEAD, N_BASE] with full context."""
     constants = _constants()
     ready = len(held) - PAST_FRAMES - LOOKAHEAD_FRAMES
     near = held[PAST_FRAMES - 6 : PAST_FRAMES + ready + 6]

@@ -1,7 +1,8 @@
 """Fitting one `MoodNetwork` to prepared examples, and what it then says about others.
 
-The wide branch is fitted first, in closed form as it were (L-BFGS on everything at once, strong L2). The deep branch
-is trained after it by small batches of random crops, never seeing the wide one: two views that err apart, averaged.
+The wide branch is fitted first, in closed form as it were (L-BFGS on everything at once, strong L2). The
+deep branch is trained after it by small batches of random crops, never seeing the wide one: two views that
+err apart, averaged.
 """
 
 from collections.abc import Sequence
@@ -153,12 +154,12 @@ def _fit_wide(
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     network.wide.data.copy_(wide.detach())
 
 
 def _losses(output: Output, targets: Targets, owner: Tensor, recipe: Recipe, smoothing: float) -> Tensor:
-    """Loss of each row, [b]: cross-entropy over the labels that its corpus has, squared error and its likelihood."""
+    """Loss of each row [b]: cross-entropy over its corpus's labels, squared error and its likelihood."""
     allowed = targets.allowed[targets.corpus[owner]]
     scores = targets.scores[owner]
     labelled = scores.sum(1)
@@ -286,7 +287,7 @@ def _item_frames(prepared: Prepared, item: int) -> Float:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about examples, one row an example (or a window); `own` heads where there are some."""
+    """What a network says about examples, one row an example (or a window)."""
 
     row: Rows  # [m] index of the example
     mean: Float  # [m, 3]

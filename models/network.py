@@ -1,13 +1,14 @@
 """The network all audio models share: an encoder of frames, pooling by cells, and a head.
 
-Conventions: frames [b, 32 n, F >= N_BASE] at 64 a second, encoder frames at 32 a second, cells of half a second;
-`valid` [b, 32 n] marks true frames, padding counts nothing, so a batch equals its single members. The encoder is
-a stack of dilated residual convolutions, each exactly streamable: `EncoderStream` keeps what each layer still
-needs, starts with the zeros and ends with the zeros of a whole-file "same" convolution, so the numbers are those
-of one pass over the whole sound.
+Conventions: frames [b, 32 n, F >= N_BASE] at 64 a second, encoder frames at 32 a second, cells of half a
+second; `valid` [b, 32 n] marks true frames, padding counts nothing, so a batch equals its single members.
+The encoder is a stack of dilated residual convolutions, each exactly streamable: `EncoderStream` keeps what
+each layer still needs, starts with the zeros and ends with the zeros of a whole-file "same" convolution, so
+the numbers are those of one pass over the whole sound.
 
-The head has two branches over the same window: `wide` is linear in the fixed statistics (fitted by itself, strongly
-regularised), `deep` sees the learned embedding joined with the statistics. Their outputs are averaged.
+The head has two branches over the same window: `wide` is linear in the fixed statistics (fitted by itself,
+strongly regularised), `deep` sees the learned embedding joined with the statistics. Their outputs are
+averaged.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ class Shape:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Shape":
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        restored: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**restored)
 
     @property
     def lookahead_steps(self) -> int:
@@ -60,7 +62,7 @@ class Output(NamedTuple):
 
 
 class Block(nn.Module):
-    """Residual block: three taps `dilation` steps apart, then a point-wise layer, then a norm over channels."""
+    """Residual block: three taps `dilation` steps apart, a point-wise layer, a norm over channels."""
 
     def __init__(self, channels: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -158,17 +160,17 @@ class MoodNetwork(nn.Module):
         self.deep_share: Tensor
 
     def standardize(self, fixed: Tensor) -> Tensor:
-        """Standardised statistics of summed cells [..., N_SUMS], bounded so that nothing unheard of explodes."""
+        """Standardised statistics of summed cells [..., N_SUMS], bounded lest the unheard-of explode."""
         return ((statistics(fixed) - self.center) * self.scale).clamp(-4, 4)
 
     def forward(
         self, frames: Tensor, valid: Tensor, fixed: Tensor, corpus: Tensor | None = None
     ) -> list[Output]:
-        """One output a member of the batch, pooled over all its cells: training's view.
+        """One output a member of the batch, pooled over all its cells.
 
         Args:
             frames: [b, 32 n, F]. valid: [b, 32 n]. fixed: [b, N_SUMS], summed over the cells.
-            corpus: [b] index of the member's corpus; then the corpus's own head is given after the shared one.
+            corpus: [b] index of the corpus; then the corpus's own head is given after the shared one.
         """
         return self.heads(self.encoder(frames, valid).sum(1), fixed, corpus)
 
@@ -186,7 +188,7 @@ class MoodNetwork(nn.Module):
     def embed(self, learned: Tensor, z: Tensor) -> Tensor:
         """The deep branch's hidden layer [b, hidden]."""
         shape = self.shape
-        gates, first, second = torch.split(learned, (shape.gates, shape.channels, shape.channels), -1)
+        gates, first, second = torch.split(learned, [shape.gates, shape.channels, shape.channels], -1)
         weight = gates.repeat_interleave(shape.channels // shape.gates, -1).clamp(min=1e-9)
         mean, deviation = moments(weight, first, second)
         joined = torch.cat((mean, deviation, self.dropout(z)), -1)

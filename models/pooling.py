@@ -1,9 +1,9 @@
 """From frames to windows by sums: what a cell holds, and the statistics of any run of cells.
 
-Conventions: a *cell* holds 32 frames; its sums are `w, w x, w x^2`, so the sums of a window are the sums of its
-cells and windows slide for free. Frames are weighted by loudness to the power 0.2: silence counts for little,
-and no threshold depends on the gain. Voiced frames are summed once more, weighted by their voicing, so that a
-window also knows the spectra of its voiced and unvoiced parts and the pitch of what has a pitch.
+Conventions: a *cell* holds 32 frames; its sums are `w, w x, w x^2`, so the sums of a window are the sums of
+its cells and windows slide for free. Frames are weighted by loudness to the power 0.2: silence counts for
+little, and no threshold depends on the gain. Voiced frames are summed once more, weighted by their voicing,
+so that a window also knows the spectra of its voiced and unvoiced parts and the pitch of what has a pitch.
 """
 
 import torch
@@ -17,7 +17,7 @@ _N_SLOPES = COLUMNS.deltas.stop - COLUMNS.deltas.start - N_CEPSTRA  # deltas of 
 _N_VOICED = N_BASE + _N_SLOPES
 _N_SQUARED = _N_VOICED - N_MELS  # of the voiced columns, the mel bands are only averaged
 _MEANS = COLUMNS.cepstra.stop  # deltas and modulation bands have no mean to speak of
-_SIZES = (1, N_COLUMNS, N_COLUMNS, 1, _N_VOICED, _N_SQUARED)
+_SIZES = [1, N_COLUMNS, N_COLUMNS, 1, _N_VOICED, _N_SQUARED]
 N_SUMS = sum(_SIZES)
 N_STATISTICS = _MEANS + N_COLUMNS + N_BASE + _N_SQUARED + N_MELS + 1
 _FLOOR = 1e-4  # variance added before a root, so that the root is smooth and a constant gives 0.01
@@ -53,7 +53,7 @@ def cell_sums(frames: Tensor, length: int | None = None) -> Tensor:
 
 
 def statistics(sums: Tensor) -> Tensor:
-    """Statistics [..., N_STATISTICS] of summed cells [..., N_SUMS]: means, deviations, voiced and unvoiced."""
+    """Statistics [..., N_STATISTICS] of summed cells [..., N_SUMS]."""
     weight, first, second, voiced_weight, voiced, voiced_second = torch.split(sums, _SIZES, -1)
     weight = weight.clamp(min=1e-9)
     mean, deviation = moments(weight, first, second)

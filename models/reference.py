@@ -1,8 +1,8 @@
 """The audio models written a second time, the slow and plain way: whole sounds, loops, no state.
 
-Nothing runs on this; tests compare the streaming code with it. It shares the weights, the scaling constants and
-the head with that code, but none of its blocking: the power spectrum of all frames by `torch.stft`, filters over
-time as sums over an index, convolutions by `torch.nn.functional.conv1d`, windows cell by cell.
+Nothing runs on this; tests compare the streaming code with it. It shares the weights, the scaling constants
+and the head with that code, but none of its blocking: the power spectrum of all frames by `torch.stft`,
+filters over time as sums over an index, convolutions by `torch.nn.functional.conv1d`, windows cell by cell.
 """
 
 import numpy as np

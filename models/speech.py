@@ -1,13 +1,13 @@
 """The speech model: valence, arousal, dominance and nine emotions from a voice, speaking or singing.
 
-Six corpora in four languages. Only TAVA is rated on the three dimensions; for the others the place of the emotion
-word on the circumplex is a weak target. Every corpus judges its own set of emotions, so each has a head of its own
-in training; what ships is the shared head over all nine.
-Source: places of the words after Russell (1980), A circumplex model of affect; Russell & Mehrabian (1977), table 1.
+Six corpora in four languages. Only TAVA is rated on the three dimensions; for the others the place of the
+emotion word on the circumplex is a weak target. Every corpus judges its own set of emotions, so each has a
+head of its own in training; what ships is the shared head over all nine. Source: places of the words after
+Russell (1980), A circumplex model of affect; Russell & Mehrabian (1977), table 1.
 """
 
-import os
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -46,7 +46,7 @@ def _example(row: dict[str, object]) -> Example:
     target = rated if weight == 1.0 else CIRCUMPLEX[str(emotion)]
     span = (row["start_ms"], row["end_ms"], row["channel"])
     return Example(
-        key=f"{file}:{span}:{os.path.getsize(file)}",
+        key=f"{file}:{span}:{Path(file).stat().st_size}",
         sound=partial(read_sound, file, *span),  # type: ignore[arg-type]
         corpus=str(row["corpus"]),
         group=str(row["group"]),
@@ -97,7 +97,7 @@ TASK = Task(
     recipe=Recipe(),
     variants=4,
     limits=[
-        "trained on acted speech of 2 to 5 seconds: spontaneous speech moves less, and estimates of it are weaker",
+        "trained on acted speech of 2 to 5 seconds: estimates of spontaneous speech are weaker",
         "English, German, Amharic and Urdu only; other languages untested",
         "valence is the hard dimension: see its CCC and its std",
         "dimensions rest on 288 rated clips of 18 speakers",

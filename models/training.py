@@ -3,27 +3,28 @@
 The way of a training, the same for every task on the audio network:
 
     rows (corpora.read_corpora)  ->  examples (Task.examples)  ->  features on disk (examples.prepare)
-      ->  5 folds, groups kept apart (corpora.assign_folds): fit on four, predict the fifth (fitting.fit, predict)
-      ->  calibration, then measures with group-bootstrap intervals over the pooled predictions (Task.measure)
-      ->  one fit on everything  ->  weights and card (registry.write_model), predictions beside them (Parquet)
+      ->  5 folds, groups kept apart: fit on four, predict the fifth (fitting.fit, fitting.predict)
+      ->  calibration, measures with group-bootstrap intervals over the pooled predictions (Task.measure)
+      ->  one fit on everything  ->  weights, card (registry.write_model) and predictions (Parquet)
 
 A new task is one module with a `Task`, and `train` and `evaluate` of it:
 
     TASK = Task(
         name="music", labels=QUADRANTS, dimensions=(True, True, False),
-        corpora={"4qaed": 1.0}, licences={"4qaed": "…"},
-        read=read_corpora, examples=examples, measure=measure, shape=…, recipe=Recipe(…), variants=4, limits=[…],
+        corpora={"4qaed": 1.0}, licences={"4qaed": "…"}, read=read_corpora, examples=examples,
+        measure=measure, shape=Shape(QUADRANTS), recipe=Recipe(…), variants=4, limits=[…],
     )
     train, evaluate = partial(train_task, TASK), partial(evaluate_task, TASK)
 
-`examples(rows)` gives one `Example` a row, in order: what to hear, corpus, group, `scores` over the labels (None where
-not labelled so) and `target` (valence, arousal, dominance; NaN where unknown). An example's sound is any callable, so
-mixtures can be made on the fly. A corpus without a certain label never learns nor predicts it: the shared head is
-masked to what the corpus has, and each corpus has a head of its own beside the shared one, in training only.
+`examples(rows)` gives one `Example` a row, in order: what to hear, corpus, group, `scores` over the labels
+(None where not labelled so) and `target` (valence, arousal, dominance; NaN where unknown). An example's
+sound is any callable, so mixtures can be made on the fly. A corpus without a certain label never learns nor
+predicts it: the shared head is masked to what the corpus has, and each corpus has a head of its own beside
+the shared one, in training only.
 
-Predictions are a frame with a row an example: corpus, group, fold, label (index of the top true score, -1 for none),
-true_<dimension>, <dimension>, <dimension>_std, and `scores` / `own_scores` (lists over the labels, softmax over
-those that the corpus has), by the shared head that is shipped and by the corpus's own.
+Predictions are a frame with a row an example: corpus, group, fold, label (index of the top true score, -1
+for none), true_<dimension>, <dimension>, <dimension>_std, and `scores` / `own_scores` (lists over the
+labels, softmax over those that the corpus has), by the shared head that is shipped and by the corpus's own.
 """
 
 import importlib
@@ -92,7 +93,8 @@ def train(
     """Cross-validate, fit on everything and write `out/<task>/`: weights, card and predictions.
 
     Args:
-        task: one of TASKS. data: the folder of corpora, or of the user's own recordings (see corpora.read_folder).
+        task: one of TASKS.
+        data: the folder of corpora, or of the user's own recordings (see corpora.read_folder).
         out: the folder of models; the installed ones when None. folds: groups are kept apart.
         smoke: a few seconds' worth of everything, to see that it runs; the model is useless.
         cache: see examples.cache_folder. progress: told what is being done and how far it is.
@@ -239,7 +241,7 @@ def cross_validate(
     progress: Progress = silent,
     folds: Sequence[int] = range(5),
 ) -> pl.DataFrame:
-    """Out-of-fold predictions of all examples in `folds`, in the order of the examples (columns: see above)."""
+    """Out-of-fold predictions of all examples in `folds`, in their order (columns: see above)."""
     tables = []
     for fold in folds:
         rows = np.flatnonzero(fold_of != fold)
@@ -288,7 +290,7 @@ def shared_only(network: MoodNetwork) -> MoodNetwork:
 
 
 def context(shape: Shape) -> tuple[float, float]:
-    """Seconds of sound after the end of a cell that a stream waits for, and before its start that it looks at."""
+    """Seconds of sound that a stream waits for after a cell, and that it looks at before it."""
     frames = STRIDE * shape.lookahead_steps
     ahead = (frames + LOOKAHEAD_FRAMES) * HOP + RIGHT - HOP
     past = max(frames, PAST_FRAMES) * HOP + LEFT
