@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "transforms", "sinks", "pipelines")
+RUNS_MODELS = {"estimate"}  # Beam's RunInference, which it is made of, loads torch by itself
 BUILD = "import sys; from setuptools import build_meta as b; print(b.build_wheel(sys.argv[1]))"
 
 
@@ -60,7 +61,8 @@ def test_the_wheel_names_its_licence_and_command(wheel: zipfile.ZipFile) -> None
 
 
 def modules(folder: str) -> list[str]:
-    return sorted(f"moodstream.{folder}.{path.stem}" for path in (ROOT / folder).glob("[!_]*.py"))
+    names = {path.stem for path in (ROOT / folder).glob("[!_]*.py")} - RUNS_MODELS
+    return sorted(f"moodstream.{folder}.{name}" for name in names)
 
 
 @pytest.mark.parametrize(
@@ -76,14 +78,14 @@ def test_importing_stays_light(folder: str, heavy: tuple[str, ...]) -> None:
 
 
 def test_help_loads_neither_beam_nor_torch() -> None:
+    heavy = ("apache_beam", "torch", "polars", "duckdb", "deltalake", "pyarrow", "av", "numpy")
     code = (
-        "import sys\nfrom click.testing import CliRunner\nfrom moodstream.pipelines.cli import main\n"
-        "result = CliRunner().invoke(main, ['--help'])\nassert result.exit_code == 0, result.output\n"
-        "print(*[m for m in ('apache_beam', 'torch', 'polars', 'duckdb', 'av') if m in sys.modules])"
+        "import sys\nfrom moodstream.pipelines.cli import run\nstatus = run(['--help'])\n"
+        f"print(status, *[m for m in {heavy!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+    assert done.stdout.splitlines()[-1].split() == ["0"]
 
 
 def test_the_command_is_installed() -> None:
