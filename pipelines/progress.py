@@ -1,8 +1,8 @@
 """How far a run has come: written by the workers, read and shown by the main process.
 
-Workers may be other processes, which share nothing with the main one but a folder of the run. Each writes its
-own append-only file there (`ProgressLog`); the main process reads what was added (`ProgressTail`), sums it up
-(`Meter`) and shows it (`display`). A position is absolute, so a bundle that is tried again counts once.
+Workers may be other processes, which share nothing with the main one but a folder of the run. Each writes
+its own append-only file there (`ProgressLog`); the main process reads what was added (`ProgressTail`) and
+sums it up (`Meter`). A position is absolute, so a bundle that is tried again counts once.
 Progress is a courtesy: when its folder cannot be written the analysis goes on; the sink says what is wrong.
 """
 
@@ -14,19 +14,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from threading import Event, Thread
 
 EVERY_S = 0.25  # a worker says at most this often how far it is
-LINE_EVERY_S = 5.0  # how often a line is printed when there is no terminal
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Something happened: `plan` (this much is to do), `skip` (done before), `advance` or `done`."""
+    """Something happened: `plan` (so much is asked for), `skip` (done before), `advance` or `done`."""
 
     event: str
     media_id: str = ""
@@ -128,6 +123,7 @@ class Meter:
         self._clock = clock
         self._began_s: float | None = None
         self._planned_bytes = 0
+        self._skipped_bytes = 0.0
         self._done_bytes = 0
         self._done_seconds = 0.0
         self._under_way: dict[str, Progress] = {}
@@ -143,6 +139,8 @@ class Meter:
             self._planned_bytes += event.size
         elif event.event == "skip":
             self.skipped += event.media
+            average = self._planned_bytes / max(self.planned, 1)
+            self._skipped_bytes += event.size or event.media * average
         else:
             if self._began_s is None:
                 self._began_s = self._clock()
@@ -171,33 +169,43 @@ class Meter:
         return self.seconds / self.elapsed_s if self.elapsed_s > 0 else None
 
     @property
-    def fraction(self) -> float | None:
-        """Share of the planned bytes that is analysed, or None while there is nothing to tell it by."""
-        if not self._planned_bytes:
-            return None
-        done = float(self._done_bytes)
+    def _worked_bytes(self) -> float:
+        """Bytes of the media analysed so far, with the shares of those under way as far as they are known."""
+        worked = float(self._done_bytes)
         for event in self._under_way.values():
             length_s = event.of_seconds
             if not length_s and self._done_seconds:  # as long a byte as those already done
                 length_s = event.size * self._done_seconds / max(self._done_bytes, 1)
             if length_s:
-                done += event.size * min(event.seconds / length_s, 1.0)
+                worked += event.size * min(event.seconds / length_s, 1.0)
+        return worked
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the bytes asked for that is done, or None while there is nothing to tell it by."""
+        if not self._planned_bytes:
+            return None
+        done = self._worked_bytes + self._skipped_bytes
         return min(done / self._planned_bytes, 1.0) if done else None
 
     @property
     def left_s(self) -> float | None:
         """Seconds of wall clock to the end, by the bytes that remain; None while nobody can know."""
-        fraction = self.fraction
-        if not fraction or self.elapsed_s < 1:
+        worked = self._worked_bytes
+        if not worked or self.elapsed_s < 1:
             return None
-        return self.elapsed_s * (1 - fraction) / fraction
+        return self.elapsed_s * max(self._planned_bytes - self._skipped_bytes - worked, 0) / worked
+
+    @property
+    def finished(self) -> bool:
+        return self.done + self.skipped >= self.planned
 
     def line(self) -> str:
-        """The state in one line: `12/40 files · 1.3 h · 640x real time · 2 min left`."""
-        parts = [f"{self.done:,}/{self.planned:,} files", span(self.seconds)]
+        """The state in one line: `12/40 media · 1.3 h · 640x real time · 2.0 min left`."""
+        parts = [f"{self.done + self.skipped:,}/{self.planned:,} media", span(self.seconds)]
         if self.times_real:
             parts.append(f"{self.times_real:,.0f}x real time")
-        if self.left_s is not None and self.done < self.planned:
+        if self.left_s is not None and not self.finished:
             parts.append(f"{span(self.left_s)} left")
         if self.skipped:
             parts.append(f"{self.skipped:,} done before")
@@ -216,42 +224,3 @@ def span(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
-
-
-@contextlib.contextmanager
-def display(console: "Console") -> Iterator[OnProgress]:
-    """Show a run while the block lasts: a bar on a terminal, a line every few seconds elsewhere.
-
-    Yields:
-        What to call with each event, from any thread.
-    """
-    meter, lock = Meter(), Lock()
-    if not console.is_terminal:
-        told_s = time.monotonic()
-
-        def tell(event: Progress) -> None:
-            nonlocal told_s
-            with lock:
-                meter.take(event)
-                if event.event == "plan" or time.monotonic() - told_s >= LINE_EVERY_S:
-                    told_s = time.monotonic()
-                    console.print(meter.line(), markup=False, highlight=False, soft_wrap=True)
-
-        yield tell
-        return
-
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (SpinnerColumn(), BarColumn(bar_width=None), TextColumn("{task.description}", markup=False))
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("looking for media", total=None)
-
-        def move(event: Progress) -> None:
-            with lock:
-                meter.take(event)
-                share = meter.fraction if meter.done < meter.planned else 1.0
-                total = None if share is None else 1.0
-                bar.update(task, total=total, completed=share or 0.0, description=meter.line())
-
-        yield move

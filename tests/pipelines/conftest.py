@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from moodstream.models.base import EMOTIONS, QUADRANTS
-from moodstream.transforms.elements import CurvePoint, Episode, MediaRow, Summary
+from moodstream.sinks.lake import LakeSink
+from moodstream.transforms.elements import Commit, CurvePoint, Episode, MediaRow, Summary
 from moodstream.transforms.tables import SCHEMAS, to_table
 
 
@@ -175,3 +176,17 @@ def small_lake(tmp_path_factory: pytest.TempPathFactory) -> MemoryLake:
     add_track(lake, "piece.mid", 40, "symbolic", seed=7)
     add_media(lake, "piece.mid", 40, "midi", str(folder / "gone.mid"), rate_hz=None, channels=None, tags={})
     return lake
+
+
+@pytest.fixture(scope="session")
+def lake_folder(small_lake: MemoryLake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same rows in a real lake."""
+    folder = tmp_path_factory.mktemp("stored") / "lake"
+    sink = LakeSink(folder)
+    sink.open()
+    for media_id in small_lake.media_ids():
+        tables = ("curve", "episode", "summary", "media")
+        sink.write(Commit(media_id, 0, {table: small_lake.rows(table, media_id) for table in tables}))
+    sink.flush()
+    sink.close()
+    return folder

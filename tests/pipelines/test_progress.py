@@ -6,9 +6,10 @@ import multiprocessing
 import pickle
 
 import pytest
-from moodstream.pipelines import progress
-from moodstream.pipelines.progress import Meter, Progress, ProgressLog, ProgressTail, display
 from rich.console import Console
+
+from moodstream.pipelines import display
+from moodstream.pipelines.progress import Meter, Progress, ProgressLog, ProgressTail
 
 
 def _work(log: ProgressLog, name: str) -> None:
@@ -70,20 +71,20 @@ def test_a_folder_that_is_gone_stops_nobody(tmp_path):
 def test_meter_knows_speed_and_time_left():
     now = [100.0]
     meter = Meter(lambda: now[0])
-    meter.take(Progress("plan", media=4, size=4000))
-    meter.take(Progress("skip", media=3))
+    meter.take(Progress("plan", media=7, size=7000))
+    meter.take(Progress("skip", media=3))  # 3,000 of the bytes, as far as one can tell
     now[0] = 120.0  # start-up, not counted
     meter.take(Progress("advance", "a", size=1000, seconds=0.0, of_seconds=60.0))
     now[0] = 130.0
     meter.take(Progress("done", "a", size=1000, seconds=60.0, of_seconds=60.0))
     assert meter.times_real == pytest.approx(6.0)
-    assert meter.fraction == pytest.approx(0.25)
+    assert meter.fraction == pytest.approx(4 / 7)
     assert meter.left_s == pytest.approx(30.0)
     meter.take(Progress("advance", "b", size=1000, seconds=30.0))  # length unknown: as long a byte as `a`
-    assert meter.fraction == pytest.approx(0.375)
+    assert meter.fraction == pytest.approx(4.5 / 7)
     meter.take(Progress("advance", "b", size=1000, seconds=30.0))  # tried again: counts once
     assert meter.seconds == pytest.approx(90.0)
-    assert meter.line() == "1/4 files · 90 s · 9x real time · 17 s left · 3 done before"
+    assert meter.line() == "4/7 media · 90 s · 9x real time · 17 s left · 3 done before"
 
 
 def test_meter_claims_nothing_it_cannot_know():
@@ -95,20 +96,33 @@ def test_meter_claims_nothing_it_cannot_know():
 
 
 def test_without_a_terminal_lines_are_printed(monkeypatch):
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(display, "LINE_EVERY_S", 0.0)
     out = io.StringIO()
-    with display(Console(file=out, force_terminal=False, width=30)) as on_progress:
+    with display.display(Console(file=out, force_terminal=False, width=30)) as on_progress:
         on_progress(Progress("plan", media=2, size=10))
         on_progress(Progress("done", "[red]a", size=5, seconds=12.0))
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("0/2 files")
-    assert lines[1].startswith("1/2 files · 12 s")
+    assert lines[0].startswith("0/2 media")
+    assert lines[1].startswith("1/2 media · 12 s")
     assert "\x1b" not in out.getvalue()
 
 
 def test_on_a_terminal_a_bar_is_drawn():
     out = io.StringIO()
-    with display(Console(file=out, force_terminal=True, width=100)) as on_progress:
+    with display.display(Console(file=out, force_terminal=True, width=100)) as on_progress:
         on_progress(Progress("plan", media=2, size=10))
         on_progress(Progress("done", "a", size=10, seconds=12.0))
-    assert "1/2 files" in out.getvalue()
+    assert "1/2 media" in out.getvalue()
+
+
+def test_stages_are_named_as_they_come():
+    out = io.StringIO()
+    with display.stages(Console(file=out, force_terminal=False, width=20)) as tell:
+        for share in (0.0, 0.5, 1.0):
+            tell("fold 1", share)
+        tell("final fit", 0.25)
+    assert out.getvalue().splitlines() == ["fold 1 0%", "final fit 25%"]
+    out = io.StringIO()
+    with display.stages(Console(file=out, force_terminal=True, width=80)) as tell:
+        tell("fold 1", 0.5)
+    assert "fold 1" in out.getvalue()

@@ -1,0 +1,172 @@
+"""`moodstream analyze`: media in, a lake out."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from moodstream.pipelines.runlog import RunReport
+
+EXIT_DEAD_LETTERS = 3
+LISTED = 20  # dead letters
+
+ADVICE = {  # what people can do about a dead letter, by its word
+    "missing": "the file is gone or the link is broken: put it back and run again",
+    "unreadable": "check the rights, the disk or the connection, and run again",
+    "empty": "nothing is in it: copy the file again",
+    "truncated": "copy the file again; what decodes is in the lake",
+    "corrupt": "copy the file again; what decodes is in the lake",
+    "not_media": "not audio, video or MIDI, whatever its name says: leave it out",
+    "not_midi": "not MIDI, whatever its name says: leave it out",
+    "no_audio": "it has no sound; only sound is analysed",
+    "no_notes": "there is no note in it: leave it out",
+    "no_codec": "convert it, e.g. to flac",
+    "non_finite": "the samples are not numbers: export the file again",
+    "too_long": "raise --max-hours, or cut the file",
+    "too_wide": "convert it to at most 384 kHz and a few channels",
+}
+
+
+@click.command(no_args_is_help=True)
+@click.argument("paths", metavar="PATH...", nargs=-1)
+@click.option(
+    "--out",
+    metavar="LAKE",
+    required=True,
+    help="Where rows go: a folder (Delta Lake), parquet:DIR or postgresql://user@host/database.",
+)
+@click.option(
+    "--id",
+    "id_from",
+    type=click.Choice(["path", "stem", "hash"]),
+    default="path",
+    show_default=True,
+    help="What media are called: their path below PATH, their name, or a hash of what they contain.",
+)
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    help="CSV or JSONL with columns media_id, path and, if needed, offset_ms: "
+    "names the media, and says which files are one.",
+)
+@click.option(
+    "--channels",
+    type=click.Choice(["mix", "split"]),
+    default="mix",
+    show_default=True,
+    help="Mix the channels down, or analyse each apart (stereo calls).",
+)
+@click.option(
+    "--roles",
+    metavar="NAME,NAME",
+    default="",
+    help="Who speaks on which channel, with --channels split; e.g. agent,customer.",
+)
+@click.option(
+    "--emotions-for",
+    type=click.Choice(["customer", "all"]),
+    default="customer",
+    show_default=True,
+    help="On calls: whose emotions are estimated. Inferring those of employees at work is forbidden "
+    "in the EU (AI Act, Art. 5(1)(f)); `all` is written into every row.",
+)
+@click.option("--no-pair", is_flag=True, help="song.mp3 and song.mid in one folder are two media, not one.")
+@click.option(
+    "--features",
+    is_flag=True,
+    help="Musical context in the summary: key, tempo, loudness range (needs moodstream[features]).",
+)
+@click.option("--force", is_flag=True, help="Analyse again what is done.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--max-hours",
+    type=click.FloatRange(0, min_open=True),
+    default=24.0,
+    show_default=True,
+    help="Cut longer media there, and say so.",
+)
+@click.option(
+    "--beam",
+    "beam_options",
+    metavar="OPTION",
+    multiple=True,
+    help="An option for Beam, e.g. --beam=--runner=PortableRunner; may be given several times.",
+)
+@click.option("--strict", is_flag=True, help=f"Exit status {EXIT_DEAD_LETTERS} when there are dead letters.")
+def analyze(
+    paths: tuple[str, ...],
+    out: str,
+    id_from: Literal["path", "stem", "hash"],
+    roles: str,
+    no_pair: bool,
+    strict: bool,
+    emotions_for: str,
+    features: bool,
+    max_hours: float,
+    **more: Any,
+) -> int:
+    """Analyse media and write curves, episodes and summaries.
+
+    PATH is a file, a folder (with all below it), a pattern, or an address such as s3://bucket/folder. Only
+    what is missing is done: media that are in the lake with the same content, models and settings are
+    skipped, so the command can be stopped and given again. What cannot be analysed ends in the table
+    `dead_letter`.
+
+    \b
+    moodstream analyze music/ --out lake
+    moodstream analyze "calls/*.wav" --out lake --channels split --roles agent,customer
+    moodstream analyze s3://bucket/catalogue --out parquet:rows --workers 8
+    moodstream analyze --manifest songs.csv --out postgresql://me@localhost/music
+    """
+    from rich.console import Console
+
+    from moodstream.pipelines.config import Config
+    from moodstream.pipelines.display import display
+    from moodstream.transforms.session import Settings
+
+    if not paths and not more["manifest"]:
+        raise click.UsageError("name something to analyse: a file, a folder, a pattern or --manifest FILE")
+    config = Config(
+        paths=paths,
+        out=out,
+        id=id_from,
+        roles=tuple(role.strip() for role in roles.split(",") if role.strip()),
+        pair=not no_pair,
+        settings=Settings(emotions_for=emotions_for, features=features, max_hours=max_hours),
+        **more,
+    )
+    with display(Console(stderr=True)) as on_progress:
+        from moodstream.pipelines import catalogue  # seconds: the display is there before
+
+        report = catalogue.run(config, on_progress=on_progress)
+    for line in closing(report, out):
+        click.echo(line)
+    return EXIT_DEAD_LETTERS if strict and report.dead_letters else 0
+
+
+def closing(report: "RunReport", out: str) -> list[str]:
+    """What is said at the end of a run."""
+    from moodstream.pipelines.progress import span
+
+    if not report.media and not report.dead_letters:
+        return [f"nothing to do: all {report.skipped:,} media are in {out} (--force analyses them again)"]
+    parts = [f"{report.media:,} media", span(report.seconds), f"{sum(report.rows.values()):,} rows"]
+    parts.append(f"{len(report.dead_letters):,} dead letters")
+    if report.times_real_a_core:
+        parts.append(f"{report.times_real_a_core:,.0f}x real time a core")
+    if report.skipped:
+        parts.append(f"{report.skipped:,} done before")
+    lines = [" · ".join(parts)]
+    for letter in report.dead_letters[:LISTED]:
+        lines.append(f"  {letter['stage']}/{letter['error']}: {printable(letter['source'])}")
+        lines.append(f"      {printable(letter['message'])}")
+        if letter["error"] in ADVICE:
+            lines.append(f"      -> {ADVICE[letter['error']]}")
+    if len(report.dead_letters) > LISTED:
+        lines.append(f"  and {len(report.dead_letters) - LISTED:,} more: the table dead_letter has them all")
+    return lines
+
+
+def printable(text: str) -> str:
+    """A name or message as one line: control characters and what no terminal can print, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
