@@ -48,6 +48,12 @@ class ByteStream:
             self._tail_bytes -= len(self._tail.popleft())
         return data
 
+    def reaches(self, position: int) -> bool:
+        """Whether the file has so many bytes; reads on if need be."""
+        while self.count < position and self.read(TAIL_BYTES):
+            pass
+        return self.count >= position
+
     @property
     def tail(self) -> bytes:
         """The last bytes read, at least `TAIL_BYTES` of them where there were so many."""
@@ -67,6 +73,9 @@ class SeekableBytes(ByteStream):
             self.error = OSError("its index leads in circles")
             raise self.error
         return super().read(size)
+
+    def reaches(self, position: int) -> bool:
+        return self.size >= position
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)

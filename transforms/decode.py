@@ -20,10 +20,8 @@ and after the last good block, so that the caller already has all that decodes:
     too_long     longer than `max_hours`
 """
 
-import itertools
 import math
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -31,16 +29,15 @@ from typing import Any, BinaryIO, Self, cast
 import av
 import numpy as np
 import numpy.typing as npt
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Discard, Disposition
 
-from moodstream.transforms import containers
+from moodstream.transforms import completeness, containers
 from moodstream.transforms.bytestream import ByteStream, SeekableBytes, read_fully
 from moodstream.transforms.elements import Clip
 from moodstream.transforms.errors import DecodeError, ReadError
+from moodstream.transforms.frames import Clock, Decoder
 from moodstream.transforms.sources import open_bytes
 
 Float = npt.NDArray[np.float32]
@@ -50,8 +47,6 @@ MAX_HOURS = 24.0
 _RATES_HZ = (1_000, 768_000)
 _MAX_CHANNELS = 64
 _ABSURD = 1e6  # float files with integer values reach 32,768; nothing sensible reaches this
-_SLACK_MS = 40  # time stamps may be off by this much before they count: containers round, clocks wander
-_MAX_GAP_MS = 3_600_000  # a longer jump is a new clock, not silence
 _MAX_TAG_CHARS = 1_000
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
@@ -120,14 +115,16 @@ class AudioFile:
         if not head:
             raise ReadError("empty", "the file has no bytes")
         self._name = containers.container_of(head)
-        self._promise = containers.promise_of(head)
+        self._promised_bytes = completeness.promised_bytes(head, self._name)
+        self._promised_frames = completeness.promised_frames(head) if self._name == "mp3" else 0
         streamed = self._name in containers.STREAMED or not file.seekable()
         self._bytes = ByteStream(file, head) if streamed else SeekableBytes(file)
+        self._is_whole = streamed or self._name != "mp4" or completeness.mp4_is_whole(file)
         self._container = self._open_container()
         try:
             films = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
             self.kind = "video" if films else "audio"
-            self._decoder = _Decoder(self._container, self._pick_stream())
+            self._decoder = Decoder(self._container, self._pick_stream())
             first = self._decoder.first
             self.rate_hz, self.channels = first.sample_rate, first.layout.nb_channels
             if not _RATES_HZ[0] <= self.rate_hz <= _RATES_HZ[1] or self.channels > _MAX_CHANNELS:
@@ -138,7 +135,7 @@ class AudioFile:
                 raise ReadError("unreadable", str(self._bytes.error)) from error
             raise
         starts = [s.start_time * s.time_base for s in films if s.start_time is not None and s.time_base]
-        self._clock = _Clock(first, self._decoder.stream, self.rate_hz, min(starts, default=None))
+        self._clock = Clock(first, self._decoder.stream, self.rate_hz, min(starts, default=None))
         unit = self.rate_hz // math.gcd(self.rate_hz, 1000)  # every block starts on a whole millisecond
         self._block_frames = max(1, block_frames // unit) * unit
         self._max_frames = int(max_hours * 3600 * self.rate_hz)
@@ -222,14 +219,16 @@ class AudioFile:
         except (av.FFmpegError, OSError, ValueError) as error:
             if self._bytes.error is not None:
                 raise ReadError("unreadable", str(self._bytes.error)) from error
-            if self._name == "mp4":
-                raise DecodeError("truncated", "the index (moov) of this mp4 is missing or broken") from error
+            if not self._is_whole:
+                raise DecodeError("truncated", "it ends before its index (moov)") from error
             known = f"looks like {self._name} but is broken" if self._name else "not a format we know"
             raise DecodeError("not_media", known) from error
 
     def _pick_stream(self) -> AudioStream:
         streams = self._container.streams
         if not streams.audio:
+            if not self._is_whole:
+                raise DecodeError("truncated", "it ends within its index (moov)")
             if self.kind == "video":
                 raise DecodeError("no_audio", "pictures without sound")
             raise DecodeError("not_media", "there is no sound in it")
@@ -257,132 +256,24 @@ class AudioFile:
 
     def _cut_off(self) -> str:
         """How we know that the end of the file is missing; empty where it is not."""
-        decoder, stream = self._decoder, self._decoder.stream
+        decoder, stream, name = self._decoder, self._decoder.stream, self._name
         if decoder.bad_tail:
             return f"its end does not decode ({decoder.message})"
-        if self._name == "wav" and self._bytes.count < self._promise:
-            return f"{self._bytes.count} of {self._promise} bytes"
-        if self._name == "mp3":
-            if decoder.packets < self._promise - 1:
-                return f"{decoder.packets} of {self._promise} mp3 frames"
-            if len(decoder.last) < containers.mpeg_frame_bytes(decoder.last[:4]):
-                return "it ends in the middle of an mp3 frame"
-        if self._name == "ogg" and not containers.ogg_is_whole(self._bytes.tail):
-            return "it ends in the middle of an Ogg page"
-        if self._name in ("flac", "aiff") and stream.duration and stream.time_base:
-            promised_ms = round(stream.duration * stream.time_base * 1000)
-            if self.duration_ms < promised_ms - _SLACK_MS:
-                return f"{promised_ms} ms were promised"
-        if isinstance(self._bytes, SeekableBytes) and len(stream.index_entries):
-            last = stream.index_entries[-1]
-            if last.pos + last.size > self._bytes.size:
-                return "its index points behind its end"
-        return ""
-
-
-class _Decoder:
-    """Frames of one stream, all of one shape; packets that do not decode are counted, not raised."""
-
-    def __init__(self, container: InputContainer, stream: AudioStream) -> None:
-        if stream.codec_context is None:
-            raise DecodeError("no_codec", "its sound is in a codec that cannot be decoded here")
-        stream.codec_context.thread_count = 1
-        self.stream = stream
-        self.message = ""
-        self.bad_packets = 0  # with good ones behind them
-        self.bad_tail = 0  # since the last good one
-        self.packets = 0
-        self._last: Packet[AudioStream] | None = None
-        self._packets = container.demux(stream)
-        self._frames = self._decode()
-        first = next(self._frames, None)
-        if first is None:
-            detail = self.message or "it holds no sound"
-            raise DecodeError("truncated" if self.packets else "not_media", f"nothing decodes: {detail}")
-        self.bad_packets = 0  # a stream that was joined on its way starts so
-        self.first = first
-        self._shape = _shape(first)
-        self._layout = first.layout.name
-        self._converters: dict[tuple[int, int, str], av.AudioResampler] = {}
-
-    def __iter__(self) -> Iterator[AudioFrame]:
-        for frame in itertools.chain([self.first], self._frames):
-            if _shape(frame) == self._shape:
-                yield frame
-            else:
-                for converted in self._convert(frame):
-                    converted.pts = None
-                    yield converted
-
-    @property
-    def last(self) -> bytes:
-        """The last packet that decoded."""
-        return bytes(self._last) if self._last is not None else b""
-
-    def _decode(self) -> Iterator[AudioFrame]:
-        while True:
-            try:
-                packet = next(self._packets, None)
-            except (av.FFmpegError, OSError) as error:
-                self.message, self.bad_tail = str(error), self.bad_tail + 1
-                return
-            if packet is None:
-                return
-            try:
-                frames = packet.decode()
-            except av.FFmpegError as error:
-                if not containers.is_trailing_tag(bytes(packet)[:16]):
-                    self.message, self.bad_tail = str(error), self.bad_tail + 1
-                continue
-            if packet.size:
-                self.packets += 1
-                self._last = packet
-            if frames:
-                self.bad_packets, self.bad_tail = self.bad_packets + self.bad_tail, 0
-            yield from frames
-
-    def _convert(self, frame: AudioFrame) -> Iterator[AudioFrame]:
-        rate_hz, _, sample_format = self._shape
-        try:
-            if _shape(frame) not in self._converters:
-                self._converters[_shape(frame)] = av.AudioResampler(sample_format, self._layout, rate_hz)
-            yield from self._converters[_shape(frame)].resample(frame)
-        except (av.FFmpegError, ValueError) as error:
-            self.message, self.bad_packets = str(error), self.bad_packets + 1
-
-
-def _shape(frame: AudioFrame) -> tuple[int, int, str]:
-    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
-
-
-class _Clock:
-    """Where frames lie by their time stamps, against where they would lie end to end."""
-
-    def __init__(self, first: AudioFrame, stream: AudioStream, rate_hz: int, zero_s: Fraction | None) -> None:
-        """`zero_s` is the time stamp at which the pictures start: the sound may start later."""
-        base = stream.time_base or Fraction(1, rate_hz)
-        self._ticks, self._samples = base.denominator, base.numerator * rate_hz
-        self._slack = _SLACK_MS * rate_hz // 1000
-        self._max_gap = _MAX_GAP_MS * rate_hz // 1000
-        self._position = 0  # samples until now, with the filled gaps
-        self._origin = first.pts  # this time stamp lies at sample `_offset`
-        self._offset = 0
-        if first.pts is not None and zero_s is not None:
-            self._offset = max(0, round((first.pts * base - zero_s) * rate_hz))
-
-    def advance(self, frame: AudioFrame) -> int:
-        """Take the next frame; give the number of zero samples that belong before it."""
-        gap = 0
-        if frame.pts is not None:
-            if self._origin is None:
-                self._origin, self._offset = frame.pts, self._position
-            gap = (frame.pts - self._origin) * self._samples // self._ticks + self._offset - self._position
-            if not -self._slack <= gap <= self._max_gap:  # another clock starts: a chained stream, a wrap
-                self._origin, self._offset, gap = frame.pts, self._position, 0
-            elif gap <= self._slack and self._position > 0:
-                gap = 0
-        self._position += gap + frame.samples
-        return gap
+        if not self._bytes.reaches(self._promised_bytes):
+            return f"it has less than the {self._promised_bytes} bytes that it should have"
+        if decoder.packets < self._promised_frames - 1:
+            return f"it has {decoder.packets} of {self._promised_frames} frames"
+        if name in ("mp3", "aac") and len(decoder.last) < completeness.frame_bytes(decoder.last[:6]):
+            return "it ends in the middle of a frame"
+        if name == "ogg" and not completeness.ogg_is_whole(self._bytes.tail):
+            return "it ends in the middle of a page"
+        if name == "mpegts" and self._bytes.count % 188:
+            return "it ends in the middle of a packet"
+        if name == "flac" and stream.duration and stream.time_base:
+            promised = round(stream.duration * stream.time_base * self.rate_hz)
+            if self.frames < promised:
+                return f"it has {self.frames} of {promised} samples"
+        return "" if self._is_whole else "its last part is incomplete"
 
 
 class _Sound:
