@@ -19,6 +19,9 @@ from moodstream.models.base import Float
 
 _NEVER = float("-inf")
 _Node = tuple[int, int]  # a run of a path: the cell it starts at, its label
+_Top = tuple[
+    float, int, tuple[float, ...]
+]  # the best path at a cell: its value, its label; all `totals` there
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +84,16 @@ class _Stretch:
     first: int = 0
     cells: list[int] = field(default_factory=list)  # cell of the media
     starts: list[tuple[int, ...]] = field(default_factory=list)  # `start` after each cell
-    tops: list[tuple[float, int, float, int, tuple[float, ...]]] = field(default_factory=list)
-    sums: list[npt.NDArray[np.float64]] = field(
-        default_factory=list
-    )  # running sums of scores, valence, arousal
+    tops: list[_Top] = field(default_factory=list)
+    sums: list[npt.NDArray[np.float64]] = field(default_factory=list)  # scores, valence, arousal so far
     base: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # the sums before `settled`
     since: int = 0  # cell of the media at `settled`
 
     def parent(self, node: _Node) -> _Node:
         """The run before a run on the best path into it."""
         at = node[0] - 1 - self.first
-        _, label, _, other, _ = self.tops[at]
-        before = other if label == node[1] else label
-        return self.starts[at][before], before
+        label = self.tops[at][1]
+        return self.starts[at][label], label
 
     def settle(self, end: int) -> None:
         """The run up to `end` is settled: the next one starts there."""
@@ -220,27 +220,22 @@ class EpisodeSegmenter:
         now = self._stretch
         totals, gain, start = now.totals, now.gain, now.start
         entry = now.count - shortest  # the run that now reaches the minimum began after this cell
-        best, best_label, second, second_label = _NEVER, 0, _NEVER, 0
+        best, best_label = _NEVER, 0
         if entry >= 0:
-            top, top_label, next_top, _, before = now.tops[entry - now.first]
+            top, top_label, before = now.tops[entry - now.first]
             top -= self.settings.switch_cost
-            next_top -= self.settings.switch_cost
         for label in range(size):
             total = totals[label] = totals[label] + evidence[label]
-            if entry >= 0:
-                joined = (next_top if label == top_label else top) - before[label]
-                if joined > gain[label]:
-                    gain[label] = joined
-                    start[label] = entry + 1
+            # Only the best path is worth leaving: for its own label, staying is better.
+            if entry >= 0 and label != top_label and top - before[label] > gain[label]:
+                gain[label] = top - before[label]
+                start[label] = entry + 1
             value = total + gain[label]
             if value > best:
-                second, second_label = best, best_label
                 best, best_label = value, label
-            elif value > second:
-                second, second_label = value, label
         if now.count < shortest - 1:  # too short to leave again
-            best = second = _NEVER
-        now.tops.append((best, best_label, second, second_label, tuple(totals)))
+            best = _NEVER
+        now.tops.append((best, best_label, tuple(totals)))
         now.starts.append(tuple(start))
         now.cells.append(self._cell)
         now.sums.append((now.sums[-1] if now.sums else now.base) + row)
@@ -284,10 +279,9 @@ class EpisodeSegmenter:
             if now.gain[label] > _NEVER
         }
         for cell in range(max(now.count - self.settings.shortest_cells, now.first), now.count):
-            top, label, second, second_label, _ = now.tops[cell - now.first]
-            for value, ends_in in ((top, label), (second, second_label)):
-                if value > _NEVER:
-                    paths[cell, ends_in] = (now.starts[cell - now.first][ends_in], ends_in)
+            top, label, _ = now.tops[cell - now.first]
+            if top > _NEVER:
+                paths[cell, label] = (now.starts[cell - now.first][label], label)
         return paths
 
     def _agree(self, now: _Stretch, paths: dict[tuple[int, int], _Node]) -> tuple[_Node | None, set[_Node]]:
@@ -313,16 +307,12 @@ class EpisodeSegmenter:
 
         kept = at_cell(self._leader(now))
         for (at, label), node in self._paths(now).items():
-            if at_cell(node) == kept:
-                continue
-            if at == now.count - 1:
-                now.gain[label] = _NEVER
-            top, first, second, other, totals = now.tops[at - now.first]
-            if label == first:
-                top, first, second, other = second, other, _NEVER, first
-            elif label == other:
-                second = _NEVER
-            now.tops[at - now.first] = (top, first, second, other, totals)
+            if at_cell(node) != kept:
+                if at == now.count - 1:
+                    now.gain[label] = _NEVER
+                _, best_label, totals = now.tops[at - now.first]
+                if label == best_label:
+                    now.tops[at - now.first] = (_NEVER, best_label, totals)
 
     def _trace(self, now: _Stretch, node: _Node) -> list[tuple[int, int]]:
         """The runs of a path that are not settled, oldest first, as (end, label); the last ends now."""
