@@ -17,7 +17,7 @@ and after the last good block, so that the caller already has all that decodes:
     truncated    the file ends before its own header says, or in the middle of a frame (also at opening)
     corrupt      stretches that do not decode, with sound behind them
     non_finite   NaN, infinite or absurdly large samples (they became zeros; no block at all if all are)
-    too_long     longer than `max_hours`
+    too_long     longer than `max_hours`, or next to nothing that goes on for hours: a decompression bomb
 """
 
 import math
@@ -47,6 +47,7 @@ MAX_HOURS = 24.0
 _RATES_HZ = (1_000, 768_000)
 _MAX_CHANNELS = 64
 _ABSURD = 1e6  # float files with integer values reach 32,768; nothing sensible reaches this
+_MIN_BYTES_A_SECOND = 16  # over an hour; real codecs need ten times that for silence, bombs a tenth
 _MAX_TAG_CHARS = 1_000
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
@@ -173,9 +174,13 @@ class AudioFile:
                     withheld -= silence.shape[1]
                     yield from self._clips(silence)
                 yield from self._clips(block)
-            if self.frames + withheld >= self._max_frames:
+            if self.frames + withheld >= self._max_frames or self._is_bomb(self.frames + withheld):
                 break
         self._complain()
+
+    def _is_bomb(self, frames: int) -> bool:
+        seconds = frames / self.rate_hz
+        return seconds > 3600 and self._bytes.count < _MIN_BYTES_A_SECOND * seconds
 
     def _clips(self, samples: Float) -> Iterator[Clip]:
         samples = samples[:, : self._max_frames - self.frames]
@@ -247,6 +252,8 @@ class AudioFile:
             raise DecodeError("non_finite", "every sample is NaN, infinite or absurd")
         if self.frames >= self._max_frames:
             raise DecodeError("too_long", f"longer than {self._max_frames / self.rate_hz / 3600:g} hours")
+        if self._is_bomb(self.frames):
+            raise DecodeError("too_long", f"{self._bytes.count} bytes go on for more than an hour")
         if cut := self._cut_off():
             raise DecodeError("truncated", f"{cut}; {self.duration_ms} ms were decoded")
         if decoder.bad_packets:
