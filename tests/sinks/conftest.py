@@ -1,6 +1,7 @@
 """Plausible commits for the tests of the sinks."""
 
 import math
+import multiprocessing
 import os
 import pwd
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +202,14 @@ def _dead(media_id: str, *, analysis_id: str | None = None, error: str = "empty"
         message="nothing in it",
     )
     return Commit(media_id, take, {"dead_letter": to_table("dead_letter", [letter])})
+
+
+@pytest.fixture(scope="session")
+def processes() -> BaseContext:
+    """Starts processes that share nothing with this one, and import what they need only once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["moodstream.sinks.stores", "moodstream.sinks.read"])
+    return context
 
 
 @pytest.fixture(scope="session")

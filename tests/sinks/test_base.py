@@ -50,7 +50,8 @@ def test_written_counts_what_a_commit_holds(commit, dead):
     written = Written.of(commit("a", cells=10, dead=("x",)))
     assert written.rows == {"curve": 20, "episode": 4, "summary": 2, "alert": 0, "dead_letter": 1, "media": 1}
     assert (written.media_id, len(written.letters), written.duration_ms) == ("a", 1, 5_000)
-    assert Written.of(dead("b")) == Written("b", 0, {"dead_letter": 1}, 1, 0)
+    nothing = Written.of(dead("b"))
+    assert (nothing.rows, nothing.duration_ms, len(nothing.letters)) == ({"dead_letter": 1}, 0, 1)
 
 
 def test_write_rows_stores_every_commit_and_counts_it(commit):

@@ -1,6 +1,5 @@
 """Rows in a real PostgreSQL: what is there, what is replaced, and what a crash leaves."""
 
-import multiprocessing
 import pickle
 import uuid
 
@@ -169,10 +168,9 @@ def _write_many(dsn, schema, commits):
     sink.close()
 
 
-def test_writers_beside_each_other(postgres_server, schema, ask, commit):
-    context = multiprocessing.get_context("spawn")
+def test_writers_beside_each_other(postgres_server, schema, ask, commit, processes):
     work = [[commit(f"m{i % 4}", version=10 * w + i) for i in range(8)] for w in range(3)]
-    workers = [context.Process(target=_write_many, args=(postgres_server, schema, w)) for w in work]
+    workers = [processes.Process(target=_write_many, args=(postgres_server, schema, w)) for w in work]
     for worker in workers:
         worker.start()
     for worker in workers:
