@@ -55,5 +55,5 @@ constraints: $(STAMP) ## Write down the versions that are installed, after they 
 	@mv constraints.txt.new constraints.txt && touch $(STAMP)
 
 clean: ## Remove .venv, caches and what the demo and the benchmark wrote
-	rm -rf $(VENV) $(LAKE) demo-report.html bench.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LAKE) demo-report.html demo-export bench.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

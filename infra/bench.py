@@ -26,6 +26,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[1]))
+from infra.bench_material import data  # noqa: E402
 from infra.bench_table import table  # noqa: E402
 
 MOODSTREAM = Path(sys.executable).with_name("moodstream")
@@ -230,21 +231,19 @@ def workers(size: Size) -> dict[str, Any]:
     }
 
 
-# Tells when the file to be analysed is opened for the last time, which is for decoding.
+# Notes when the file is opened for decoding; PyAV would be imported a little later anyway.
 FIRST_FILE = """
 import sys, time
-opened = []
-def hook(event, arguments):
-    if event == "open" and str(arguments[0]) == sys.argv[2]:
-        opened.append(time.time())
-sys.addaudithook(hook)
-from moodstream.pipelines.cli import main
-try:
-    main()
-except SystemExit as end:
-    if end.code:
-        raise
-print(opened[-1], file=open(sys.argv[4] + ".opened", "w"))
+import av
+opened, plain = [], av.open
+def noting(*arguments, **options):
+    opened.append(time.time())
+    return plain(*arguments, **options)
+av.open = noting
+from moodstream.pipelines.cli import run
+status = run()
+print(opened[-1], file=open(sys.argv[-1] + ".opened", "w"))
+sys.exit(status)
 """
 
 
@@ -354,14 +353,23 @@ def main() -> None:
     if arguments.child:
         arguments.json.write_text(json.dumps(MEASUREMENTS[arguments.child](size)), encoding="utf-8")
         return
-    found = {}
+    try:
+        data()
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    found, failed = {}, []
     for name in arguments.only or MEASUREMENTS:
         print(f"==> {name}: {(MEASUREMENTS[name].__doc__ or '').splitlines()[0]}", flush=True)
-        found[name] = child(name, size)
+        try:
+            found[name] = child(name, size)
+        except subprocess.CalledProcessError:  # it has said why
+            failed.append(name)
     whole = {"machine": machine(), "size": asdict(size), **found}
     arguments.json.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     print("\n" + table(found))
     print(f"\n{machine()['cpu']}, {machine()['cores']} cores; everything in {arguments.json}")
+    if failed:
+        sys.exit(f"failed, see above: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,32 @@
 #!/usr/bin/env bash
-# The two-minute tour that `make demo` gives: demo.sh BIN LAKE
+# The tour that `make demo` gives: demo.sh BIN LAKE
 set -euo pipefail
 bin=$1 lake=$2
+export PATH="$bin:$PATH"
 
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
-run() { printf '\033[2m$ moodstream %s\033[0m\n' "$*"; "$bin/moodstream" "$@"; }
+run() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
 
-say "Analysing the media in demo/ (a song as recording and MIDI, a call, speech, a video) into $lake"
-run analyze demo --out "$lake"
+say "Analysing the media in demo/: three songs with their MIDI, a voice, a call of two sides, a video"
+run moodstream analyze demo --manifest demo/manifest.csv --out "$lake"
 
-say "What the lake says, one line a media"
-run query "$lake" "SELECT media_id, modality, emotion, round(valence_mean, 2) AS valence,
-    round(arousal_mean, 2) AS arousal, profile FROM summary ORDER BY media_id, modality"
+say "What the lake holds"
+run moodstream query "$lake" "SELECT media_id, channel, emotion, valence_mean, arousal_mean, profile FROM best_summary"
 
-media=$("$bin/moodstream" query "$lake" --format csv \
-    "SELECT media_id FROM media ORDER BY kind = 'video' DESC, duration_ms DESC LIMIT 1" | tail -n 1)
-say "The curves and episodes of $media"
-run show "$lake" "$media"
-run show "$lake" "$media" --html demo-report.html
+say "A video: speech, then music"
+run moodstream show "$lake" video/words_then_music.mp4
 
-say "Done. Open demo-report.html in a browser; more to try:"
-printf '    %s/moodstream query %s --rising\n    %s/moodstream show %s MEDIA\n    %s/moodstream --help\n' \
-    "$bin" "$lake" "$bin" "$lake" "$bin"
+say "A call: emotions on the customer's side, talk and loudness only on the agent's"
+run moodstream show "$lake" calls/parcel.flac
+
+say "All of it as a page with player, curves, error bands and episodes"
+run moodstream show "$lake" --html demo-report.html
+
+say "Done: open demo-report.html in a browser. More to try:"
+cat <<END
+    . $bin/activate
+    moodstream show $lake
+    moodstream query $lake --rising
+    moodstream export $lake --format webvtt --out demo-export
+    moodstream analyze YOUR-MUSIC --out lake
+END

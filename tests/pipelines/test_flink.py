@@ -104,7 +104,7 @@ def test_the_catalogue_on_flink_stores_the_rows_of_the_local_runner(flink: JobSe
     assert here.media == there.media == 3
     assert there.rows == here.rows
     wanted, found = stored(tmp_path / "here"), stored(tmp_path / "there")
-    assert {row["media_id"] for row in wanted["curve"]} == {"render.wav", "song", "tune.mid"}
+    assert {row["media_id"] for row in wanted["curve"]} == {"render.wav", "song.wav", "tune.mid"}
     assert [row["reference"].rsplit("/", 1)[-1] for row in wanted["dead_letter"]] == ["broken.wav"]
     for name in wanted:
         assert len(found[name]) == len(wanted[name])
