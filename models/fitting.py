@@ -28,16 +28,17 @@ Rows = npt.NDArray[np.int64]
 class Recipe:
     """How to fit. The defaults are those of speech: 2,500 short clips, a few minutes on one core."""
 
-    steps: int = 1500  # of the deep branch; 0: none, the wide branch alone
+    steps: int = 1000  # of the deep branch; 0: none, the wide branch alone
     batch: int = 32
     rate: float = 2e-3  # peak learning rate
     decay: float = 0.05  # weight decay
     ema: float = 0.995  # of the weights that are kept
     smoothing: float = 0.05  # of the labels
     crop_cells: tuple[int, int] = (4, 8)  # length of a random crop
-    clean: float = 0.4  # chance of the sound as it is, rather than one of its variants
-    wide_penalty: float = 3e-3  # L2 of the shared wide weights
-    own_penalty: float = 1e-2  # L2 of each corpus's own addition
+    clean: float = 0.5  # chance of the sound as it is, rather than one of its variants
+    wide_penalty: float = 1e-2  # L2 of the shared wide weights for labels
+    own_penalty: float = 3e-2  # L2 of each corpus's own addition
+    number_penalty: float = 30.0  # how much stronger both are for the dimensions
     deep_share: float = 0.5  # of the deep branch in the average
     scores_weight: float = 1.0
     target_weight: float = 1.0
@@ -130,27 +131,24 @@ def _fit_wide(
         owners.append(rows)
     z = network.standardize(torch.cat(parts))
     owner = torch.from_numpy(np.concatenate(owners))
+    order = torch.argsort(targets.corpus[owner], stable=True)  # a corpus's rows side by side
+    owner, z = owner[order], torch.cat((z, torch.ones(len(z), 1)), 1)[order]
     weight = targets.weight[owner] / targets.weight[owner].sum()
-    corpus = targets.corpus[owner]
-    z = torch.cat((z, torch.ones(len(z), 1)), 1)
-    members = [torch.nonzero(corpus == c)[:, 0] for c in range(len(targets.allowed))]
+    parts_of = torch.split(z, torch.bincount(targets.corpus[owner], minlength=len(targets.allowed)).tolist())
     wide = torch.zeros_like(network.wide, requires_grad=True)
-    optimizer = torch.optim.LBFGS([wide], max_iter=150, history_size=20, line_search_fn="strong_wolfe")
+    strength = torch.full(wide[:, 0].shape, recipe.own_penalty)
+    strength[0] = recipe.wide_penalty
+    strength[:, :3] *= recipe.number_penalty
+    optimizer = torch.optim.LBFGS([wide], max_iter=100, history_size=20, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         shared = z @ wide[0]
-        own = torch.zeros_like(shared)
-        for c, mine in enumerate(members):
-            own = own.index_put((mine,), z[mine] @ wide[1 + c])
-        total = torch.zeros(())
+        own = torch.cat([part @ extra for part, extra in zip(parts_of, wide[1:], strict=True)])
+        total = (strength * (wide[:, :-1] ** 2).sum(1)).sum()
         for values in (shared, shared + own):
-            output = Output(values[:, :3], values[:, :3].detach() * 0 - 1, values[:, 3:])
+            output = Output(values[:, :3], torch.zeros(len(values), 3), values[:, 3:])
             total = total + (_losses(output, targets, owner, recipe, 0.0) * weight).sum()
-        penalty = (
-            recipe.wide_penalty * (wide[0, :-1] ** 2).sum() + recipe.own_penalty * (wide[1:, :-1] ** 2).sum()
-        )
-        total = total + penalty
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -205,9 +203,9 @@ def _fit_deep(
     network.train()
     for step in range(recipe.steps):
         chosen = draw.choice(rows, recipe.batch, p=chance)
-        variant = np.where(
-            draw.random(recipe.batch) < recipe.clean, 0, draw.integers(0, prepared.variants, recipe.batch)
-        )
+        clean = draw.random(recipe.batch) < recipe.clean
+        changed = draw.integers(min(1, prepared.variants - 1), prepared.variants, recipe.batch)
+        variant = np.where(clean, 0, changed)
         frames, valid, sums = _crops(prepared, chosen * prepared.variants + variant, recipe, draw)
         owner = torch.from_numpy(chosen)
         corpus = targets.corpus[owner]
@@ -238,9 +236,8 @@ def whole_sums(prepared: Prepared, items: Rows) -> Tensor:
     return torch.from_numpy(np.stack([prepared.sums[start:end].sum(0) for start, end in bounds]))
 
 
-def _span(prepared: Prepared, item: int, recipe: Recipe, draw: np.random.Generator) -> tuple[int, int]:
+def _span(prepared: Prepared, item: int, size: int, draw: np.random.Generator) -> tuple[int, int]:
     start, end = int(prepared.cells[item]), int(prepared.cells[item + 1])
-    size = int(draw.integers(recipe.crop_cells[0], recipe.crop_cells[1] + 1))
     if end - start <= size:
         return start, end
     first = start + int(draw.integers(0, end - start - size + 1))
@@ -252,15 +249,16 @@ def _crop_sums(
 ) -> Tensor:
     if whole:
         return whole_sums(prepared, items)
-    spans = [_span(prepared, item, recipe, draw) for item in items]
+    low, high = recipe.crop_cells
+    spans = [_span(prepared, item, int(draw.integers(low, high + 1)), draw) for item in items]
     return torch.from_numpy(np.stack([prepared.sums[start:end].sum(0) for start, end in spans]))
 
 
 def _crops(
     prepared: Prepared, items: Rows, recipe: Recipe, draw: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    spans = [_span(prepared, item, recipe, draw) for item in items]
-    return _gather(prepared, items, spans)
+    size = int(draw.integers(recipe.crop_cells[0], recipe.crop_cells[1] + 1))  # one for all: little padding
+    return _gather(prepared, items, [_span(prepared, item, size, draw) for item in items])
 
 
 def _gather(

@@ -24,7 +24,8 @@ the shared one, in training only.
 
 Predictions are a frame with a row an example: corpus, group, fold, label (index of the top true score, -1
 for none), true_<dimension>, <dimension>, <dimension>_std, and `scores` / `own_scores` (lists over the
-labels, softmax over those that the corpus has), by the shared head that is shipped and by the corpus's own.
+labels, softmax over those that the corpus has), by the shared head that is shipped and by the corpus's own;
+`window_hits` is the share of the example's windows, as a curve has them, that its corpus's head gets right.
 """
 
 import importlib
@@ -249,12 +250,14 @@ def cross_validate(
         said = _within(progress, f"fold {fold + 1}")
         network = fit(prepared, shape, rows, task.recipe, task.corpora, seed, said)
         shared, own = predict(network, prepared, held_out), predict(network, prepared, held_out, own=True)
-        tables.append(tabulate(prepared.examples, shared, own, shape).with_columns(fold=pl.lit(fold)))
+        windows = predict(network, prepared, held_out, own=True, windows=True)
+        table = tabulate(prepared.examples, shared, own, windows, shape)
+        tables.append(table.with_columns(fold=pl.lit(fold)))
     return pl.concat(tables).sort("example")
 
 
 def tabulate(
-    examples: Sequence[Example], shared: Predictions, own: Predictions, shape: Shape
+    examples: Sequence[Example], shared: Predictions, own: Predictions, windows: Predictions, shape: Shape
 ) -> pl.DataFrame:
     """Predictions beside the truth, one row an example."""
     columns: dict[str, Any] = {
@@ -268,15 +271,20 @@ def tabulate(
         columns[f"true_{name}"] = [examples[row].target[i] for row in shared.row]
         columns[name], columns[f"{name}_std"] = shared.mean[:, i], shared.std[:, i]
         columns[f"own_{name}"] = own.mean[:, i]
+    none = [0.0] * len(shape.labels)
     has = {
-        name: np.any(
-            [example.scores or [0.0] * len(shape.labels) for example in examples if example.corpus == name], 0
-        )
+        name: np.any([example.scores or none for example in examples if example.corpus == name], 0)
         for name in shape.corpora
     }
-    allowed = np.stack([has[name] for name in columns["corpus"]])
-    for name, said in (("logits", shared.logits), ("own_logits", own.logits)):
-        columns[name] = np.where(allowed, said, -1e4).tolist()
+    allowed = {row: has[examples[row].corpus] for row in shared.row.tolist()}
+    for name, said in (("logits", shared), ("own_logits", own)):
+        rows = said.row.tolist()
+        columns[name] = np.where(np.stack([allowed[row] for row in rows]), said.logits, -1e4).tolist()
+    masked = np.where(np.stack([allowed[row] for row in windows.row.tolist()]), windows.logits, -1e4)
+    hits = masked.argmax(1) == np.array(
+        [np.argmax(examples[row].scores or none) for row in windows.row.tolist()]
+    )
+    columns["window_hits"] = [float(hits[windows.row == row].mean()) for row in shared.row]
     return pl.DataFrame(columns)
 
 
