@@ -13,6 +13,7 @@ import wave
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -221,7 +222,8 @@ def speak(saying: Saying, rate_hz: int) -> Float:
 def talk(sayings: Iterable[Saying], rate_hz: int, pause_s: float = 0.6) -> Float:
     """Sayings one after the other, [1, n]."""
     pause = np.zeros(round(pause_s * rate_hz), np.float32)
-    return np.concatenate([part for saying in sayings for part in (speak(saying, rate_hz), pause)])[None]
+    said = np.concatenate([part for saying in sayings for part in (speak(saying, rate_hz), pause)])
+    return said[None] * np.float32(0.7)
 
 
 def call(sayings: Iterable[Saying], rate_hz: int) -> Float:
@@ -301,7 +303,8 @@ def _pictures(samples: Float, speech_samples: int) -> Iterator[av.VideoFrame]:
 def _add_sound(
     out: av.container.OutputContainer, samples: Float, rate_hz: int, codec: str, bit_rate: int
 ) -> av.AudioStream:
-    stream = out.add_stream(codec, rate=rate_hz, layout="stereo" if len(samples) == 2 else "mono")
+    layout = "stereo" if len(samples) == 2 else "mono"
+    stream = cast(av.AudioStream, out.add_stream(codec, rate=rate_hz, layout=layout))
     if bit_rate:
         stream.bit_rate = bit_rate
     formats = [sample_format.name for sample_format in stream.codec.audio_formats or []]

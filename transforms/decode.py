@@ -256,8 +256,13 @@ class AudioFile:
             raise DecodeError("too_long", f"{self._bytes.count} bytes go on for more than an hour")
         if cut := self._cut_off():
             raise DecodeError("truncated", f"{cut}; {self.duration_ms} ms were decoded")
-        if decoder.bad_packets:
-            raise DecodeError("corrupt", f"{decoder.bad_packets} stretches do not decode: {decoder.message}")
+        lost = decoder.bad_packets + (
+            self._clock.gaps if self._name == "flac" else 0
+        )  # it has no gaps of its own
+        if lost:
+            raise DecodeError(
+                "corrupt", f"{lost} stretches do not decode ({decoder.message or 'lost frames'})"
+            )
         if sound.bad:
             raise DecodeError("non_finite", f"{sound.bad} samples are NaN, infinite or absurd")
 

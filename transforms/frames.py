@@ -48,7 +48,7 @@ class Decoder:
                 yield frame
             else:
                 for converted in self._convert(frame):
-                    converted.pts = None
+                    converted.pts, converted.time_base = None, self.first.time_base
                     yield converted
 
     @property
@@ -101,6 +101,7 @@ class Clock:
         self._ticks, self._samples = base.denominator, base.numerator * rate_hz
         self._slack = _SLACK_MS * rate_hz // 1000
         self._max_gap = _MAX_GAP_MS * rate_hz // 1000
+        self.gaps = 0  # how many there were after the start
         self._position = 0  # samples until now, with the filled gaps
         self._origin = first.pts  # this time stamp lies at sample `_offset`
         self._offset = 0
@@ -118,5 +119,6 @@ class Clock:
                 self._origin, self._offset, gap = frame.pts, self._position, 0
             elif gap <= self._slack and self._position > 0:
                 gap = 0
+        self.gaps += bool(gap and self._position)
         self._position += gap + frame.samples
         return gap
