@@ -175,6 +175,6 @@ class WriteRows(beam.PTransform[PCollection[Commit], PCollection[Written]]):
         self.limits = (max_rows, max_bytes, max_seconds)
 
     def expand(self, commits: PCollection[Commit]) -> PCollection[Written]:
-        write = beam.ParDo(_Write(self.sink, *self.limits))  # type: ignore[no-untyped-call]
+        write = beam.ParDo(_Write(self.sink, *self.limits))
         written: PCollection[Written] = commits | "write rows" >> write
         return written

@@ -243,11 +243,11 @@ def postgres_server() -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def commit() -> MakeCommit:
     return _commit
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dead() -> MakeCommit:
     return _dead

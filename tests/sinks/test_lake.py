@@ -217,7 +217,7 @@ def _run(processes, target, *calls):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_writers_beside_each_other_lose_and_double_nothing(tmp_path, commit, processes, kind):
-    """Four processes create the lake at once and analyse one shared media as well as their own, each twice."""
+    """Four processes create the lake at once and analyse one shared media and their own, each twice."""
     path = tmp_path / "store"
     work = [
         [commit("shared", version=10 * w + i, cells=6 + w) for i in range(2)]
