@@ -20,6 +20,13 @@ _MEANS = COLUMNS.cepstra.stop  # deltas and modulation bands have no mean to spe
 _SIZES = [1, N_COLUMNS, N_COLUMNS, 1, _N_VOICED, _N_SQUARED]
 N_SUMS = sum(_SIZES)
 N_STATISTICS = _MEANS + N_COLUMNS + N_BASE + _N_SQUARED + N_MELS + 1
+_VOICED_AT = _MEANS + N_COLUMNS
+_UNVOICED_AT = _VOICED_AT + N_BASE + _N_SQUARED
+LEVEL_STATISTICS = [  # those that the gain shifts: mean log-mel and level, of all, voiced and unvoiced frames
+    *range(_LEVEL + 1),
+    *range(_VOICED_AT, _VOICED_AT + _LEVEL + 1),
+    *range(_UNVOICED_AT, _UNVOICED_AT + N_MELS),
+]
 _FLOOR = 1e-4  # variance added before a root, so that the root is smooth and a constant gives 0.01
 
 

@@ -74,6 +74,7 @@ class Task:
     shape: Shape  # labels and corpora are filled in
     recipe: Recipe
     variants: int = 4  # the sound itself and augmented ones
+    by_cell: bool = False  # predictions have a row a cell, from its window, rather than a row an example
     augment: Augment = augment
     limits: list[str] = field(default_factory=list)
     version: str = "1.0"
@@ -204,9 +205,9 @@ def evaluate_task(
     card = registry.read_card(task.name, folder)
     table = pl.read_parquet(folder / task.name / PREDICTIONS)
     examples, prepared, shape, task = _ready(task, data, False, card.seed, cache, progress)
-    if len(examples) != len(table):
-        raise ValueError(f"the model was measured on {len(table)} examples, the data has {len(examples)}")
-    fold_of = table["fold"].to_numpy()
+    fold_of = table.unique("example").sort("example")["fold"].to_numpy()
+    if len(examples) != len(fold_of):
+        raise ValueError(f"the model was measured on {len(fold_of)} examples, the data has {len(examples)}")
     folds = sorted(set(fold_of.tolist())) if full else [int(fold_of.min())]
     again = cross_validate(task, prepared, shape, fold_of, card.seed, progress, folds)
     again, _ = calibrate(again, task.labels, card.calibration)
@@ -249,11 +250,12 @@ def cross_validate(
         held_out = np.flatnonzero(fold_of == fold)
         said = _within(progress, f"fold {fold + 1}")
         network = fit(prepared, shape, rows, task.recipe, task.corpora, seed, said)
-        shared, own = predict(network, prepared, held_out), predict(network, prepared, held_out, own=True)
+        shared = predict(network, prepared, held_out, windows=task.by_cell)
+        own = predict(network, prepared, held_out, own=True, windows=task.by_cell)
         windows = predict(network, prepared, held_out, own=True, windows=True)
         table = tabulate(prepared.examples, shared, own, windows, shape)
         tables.append(table.with_columns(fold=pl.lit(fold)))
-    return pl.concat(tables).sort("example")
+    return pl.concat(tables).sort("example", maintain_order=True)
 
 
 def tabulate(
@@ -284,7 +286,8 @@ def tabulate(
     hits = masked.argmax(1) == np.array(
         [np.argmax(examples[row].scores or none) for row in windows.row.tolist()]
     )
-    columns["window_hits"] = [float(hits[windows.row == row].mean()) for row in shared.row]
+    share = np.bincount(windows.row, hits) / np.maximum(np.bincount(windows.row), 1)
+    columns["window_hits"] = share[shared.row]
     return pl.DataFrame(columns)
 
 
