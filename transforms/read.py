@@ -101,7 +101,7 @@ def find_media(
     found: list[_Found] = []
     for path in map(str, paths):
         here = list(_expand(path))
-        if not here:
+        if not here and not _is_folder(path):
             missing.append(path)
         found += here
     if missing:
@@ -143,10 +143,10 @@ def _expand(argument: str) -> Iterator[_Found]:
 def _walk(folder: Path, base: Path) -> Iterator[_Found]:
     unlistable: list[OSError] = []
     for where, folders, names in os.walk(folder, onerror=unlistable.append):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         for name in sorted(names):
             file = Path(where, name)
-            wanted = _extension(name) in AUDIO | VIDEO | MIDI and not name.startswith(".")
+            wanted = _extension(name) in AUDIO | VIDEO | MIDI and not _is_hidden(name)
             if wanted and (file.is_file() or not file.exists()):  # no pipes or devices; broken links stay
                 yield _Found(source_of(file), _text(file.relative_to(base).as_posix()))
     for error in unlistable:
@@ -184,6 +184,16 @@ def _exists(source: str) -> bool:
         return os.path.lexists(path)
     filesystem, remote = filesystem_of(source)
     return bool(filesystem.exists(remote))
+
+
+def _is_folder(source: str) -> bool:
+    path = local_path(source)
+    return path is not None and path.is_dir()
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a name is one that people do not see; a song's may start with an ellipsis."""
+    return name.startswith(".") and not name.startswith("..")
 
 
 def _identity(source: str) -> str:
