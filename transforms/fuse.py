@@ -101,10 +101,6 @@ def fuse(
     most = best * np.maximum(count, 1) / (1 + correlation * (np.maximum(count, 1) - 1))
     centre = np.clip(centre, lowest, highest)
     deviation = np.clip(fused_precision, best, most) ** -0.5
-    # Where one modality is alone its own numbers stand, to the bit.
-    alone = count == 1
-    centre = np.where(alone, value.sum(axis=0), centre)
-    deviation = np.where(alone, np.where(present, std, 0.0).sum(axis=0), deviation)
     return Fused(_masked(centre, any_present), _masked(deviation, any_present), took_part)
 
 

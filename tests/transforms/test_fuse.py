@@ -63,6 +63,13 @@ def test_correlated_errors_leave_less_to_gain():
     assert stds == pytest.approx([0.2 / 2**0.5, 0.2 * (1.3 / 2) ** 0.5, 0.2])
 
 
+def test_unequal_experts_count_as_fewer():
+    """Precisions 100 and 25 are 125^2 / (100^2 + 25^2) = 1.47 experts, not 2."""
+    fused = fuse([constant(0.3, 0.1), constant(0.3, 0.2)], correlation=0.3)
+    effective = 125**2 / (100**2 + 25**2)
+    assert fused.std == pytest.approx(np.full((1, 3), (125 / (1 + 0.3 * (effective - 1))) ** -0.5))
+
+
 def test_an_expert_that_knows_nothing_changes_nothing():
     """A second modality whose posterior is almost its prior has (almost) nothing to add."""
     sure = constant(0.6, 0.1)
@@ -91,7 +98,7 @@ def test_holds_for_any_estimates(case, correlation, with_priors, random):
     assert (fused.mean[some] <= high[some] + 1e-6).all()
     assert (fused.std[some] <= best[some] + 1e-6).all()
     count = present.sum(axis=0)
-    floor = best * np.sqrt((1 + correlation * (count - 1)) / np.maximum(count, 1))
+    floor = np.where(some, best, 1) * np.sqrt((1 + correlation * (count - 1)) / np.maximum(count, 1))
     assert (fused.std[some] >= floor[some] - 1e-6).all()
 
     order = list(range(len(estimates)))

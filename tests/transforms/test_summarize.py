@@ -137,6 +137,10 @@ def test_the_representative_stretch_is_the_one_like_the_whole():
     assert overlap >= 0.6
 
 
+def test_of_equal_stretches_the_first_is_representative():
+    assert summary(flat(400, 0.5, 0.5))["representative_start_ms"] == 0
+
+
 def test_memory_stays_bounded_and_long_media_are_summed_up_right():
     columns = cells(3, 200_000)
     summarizer = Summarizer(LABELS)
@@ -189,6 +193,12 @@ def test_profile(line, word):
     assert profile_word(np.column_stack([line, still]), weights) == word
     noise = np.random.default_rng(0).normal(0, 0.03, (len(line), 2))
     assert profile_word(np.column_stack([still, line]) + noise, weights) == word
+
+
+def test_one_odd_stretch_is_not_a_shape():
+    arc = np.zeros((12, 2))
+    arc[5] = 0.28
+    assert profile_word(arc, np.ones(12)) == "steady"
 
 
 def test_profile_needs_a_length():
