@@ -22,7 +22,7 @@ from moodstream.models.base import CELL_FRAMES, Float
 from moodstream.models.features import N_BASE, frames_of
 from moodstream.models.pooling import N_SUMS, cell_sums
 
-FEATURES_VERSION = 1  # count up when the front end or the augmentation changes
+FEATURES_VERSION = 2  # count up when the front end or the augmentation changes
 Augment = Callable[[Float, Generator], Float]
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done, 0..1
 

@@ -33,6 +33,7 @@ DESCRIPTORS = (
 )
 PAST_FRAMES, LOOKAHEAD_FRAMES = 96, 16  # what the derived columns see around a frame
 PITCH_HZ = (60.0, 500.0)
+_FIRST_LAG, _LAST_LAG = (int(RATE_HZ / 2 / hertz) for hertz in reversed(PITCH_HZ))  # at 8 kHz
 
 
 class Columns(NamedTuple):
@@ -207,16 +208,18 @@ def _pitch(power: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
     magnitude = power[:, :257].sqrt()
     magnitude[:, :3] = 0.0
     correlation = torch.fft.irfft(magnitude, n=512)
-    rate = RATE_HZ / 2
-    first, last = int(rate / PITCH_HZ[1]), int(rate / PITCH_HZ[0]) + 1
+    constants = _constants()
+    rate, first, last = RATE_HZ / 2, _FIRST_LAG, _LAST_LAG
     part = correlation[:, first - 1 : last + 2]
     middle = part[:, 1:-1]
     peaks = torch.where((middle > part[:, :-2]) & (middle >= part[:, 2:]), middle, torch.zeros(()))
-    height, at = peaks.max(1, keepdim=True)
+    at = (peaks * constants.short_lags).argmax(1, keepdim=True)
+    height = peaks.gather(1, at)
     before, after = part.gather(1, at), part.gather(1, at + 2)
     bend = (2 * height - before - after).clamp(min=1e-6)
     lag = (at[:, 0] + first) + (0.5 * (after - before) / bend)[:, 0].clamp(-0.5, 0.5)
-    strength = height[:, 0] / (correlation[:, 0] + 1e-4)
+    tapered = 1.0 - 0.004 * lag  # the window leaves less of a long period
+    strength = height[:, 0] / (correlation[:, 0] + 1e-4) / tapered
     voicing = torch.sigmoid((strength - 0.35) * 20.0) * (energy / (energy + 1e-7))
     return torch.log2(rate / lag / 110.0) * voicing, voicing
 
@@ -226,6 +229,7 @@ class _Constants(NamedTuple):
     linear: Tensor  # [513, 64 + 6]: mel filters and sums over the spectrum
     slopes: Tensor  # [64, 2]: of the log-mel below and above 1 kHz
     dct: Tensor  # [64, 20], the first cepstrum (the level) left out
+    short_lags: Tensor  # [lags] prefers one period to two
     modulation: Tensor  # [6, 1, PAST + 1 + LOOKAHEAD]
 
 
@@ -258,6 +262,7 @@ def _constants() -> _Constants:
         torch.cat((mel, torch.stack(sums, 1)), 1).contiguous(),
         torch.stack(slopes, 1).contiguous(),
         dct.contiguous(),
+        torch.linspace(1.0, 0.85, _LAST_LAG - _FIRST_LAG + 1),
         torch.from_numpy(filters.astype(np.float32))[:, None],
     )
 
