@@ -67,11 +67,11 @@ def analyze(paths: list[Path], workers: int = 1) -> float:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="moodstream-bench-"))
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def reference_decode(path: Path) -> float:

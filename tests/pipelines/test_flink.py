@@ -17,7 +17,11 @@ from moodstream.pipelines.config import Config
 from moodstream.sinks.read import Lake
 from moodstream.transforms.tables import KEYS
 
-pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
+pytestmark = [
+    pytest.mark.skipif(missing() is not None, reason=missing() or ""),
+    # How Beam's worker threads notice that the server hangs up at the end of a job.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 
 WORDS = ["the media", "the curve", "an episode of the curve"]
 
