@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import io
+import struct
 import tempfile
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -343,14 +345,29 @@ def test_a_disk_that_fails_on_the_way_is_a_read_error(tmp_path: Path) -> None:
     assert clips
 
 
-def test_tags_and_pictures_on_the_sleeve(tmp_path: Path) -> None:
-    path = encode(
-        tmp_path / "a.mp3", sound(0.5, 44_100, 2), 44_100, tags={"title": "Ünïcode 🎵", "artist": "x" * 5_000}
-    )
+def test_tags(tmp_path: Path) -> None:
+    tags = {"title": "Ünïcode 🎵", "artist": "x" * 5_000}
+    path = encode(tmp_path / "a.mp3", sound(0.5, 44_100, 2), 44_100, tags=tags)
     with open_audio(path) as file:
         assert file.tags["title"] == "Ünïcode 🎵"
         assert len(file.tags["artist"]) == 1_000
+
+
+def test_a_picture_on_the_sleeve_makes_no_film(tmp_path: Path) -> None:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    size = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(9 * 8))
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    picture = b"\x00image/png\x00\x03\x00" + png + bytes(100_000)
+    frame = b"APIC" + struct.pack(">I", len(picture)) + b"\x00\x00" + picture
+    length = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    data = encode(tmp_path / "a.mp3", sound(0.5, 44_100, 2), 44_100).read_bytes()
+    with open_audio(io.BytesIO(b"ID3\x03\x00\x00" + length + frame + data)) as file:
         assert file.kind == "audio"
+        heard = joined(list(file))
+    np.testing.assert_array_equal(heard, decode(tmp_path / "a.mp3").samples)
 
 
 def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
