@@ -3,7 +3,14 @@ import torch
 
 from moodstream.models.base import CELL_FRAMES
 from moodstream.models.features import N_COLUMNS, N_MELS, VOICING, frames_of
-from moodstream.models.pooling import N_STATISTICS, N_SUMS, cell_sums, loudness_weight, statistics, window_sums
+from moodstream.models.pooling import (
+    N_STATISTICS,
+    N_SUMS,
+    cell_sums,
+    loudness_weight,
+    statistics,
+    window_sums,
+)
 
 
 def frames(cells: int, seed: int = 0) -> torch.Tensor:
