@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 _UNKNOWN_SIZE = 0x7FFF_0000  # recorders write sizes from here up when they cannot come back to fix them
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_TRAILING_TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"3DI", b"ID3")
 _MPEG_KBPS = {  # by (version is 1, layer)
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -113,11 +112,6 @@ def frame_bytes(header: bytes) -> int:
         return (12 * bps // rate_hz + padding) * 4
     samples = 576 if layer == 3 and version != 3 else 1152
     return samples // 8 * bps // rate_hz + padding
-
-
-def is_trailing_tag(packet: bytes) -> bool:
-    """Whether a packet that does not decode is only a tag behind the last frame."""
-    return packet.startswith(_TRAILING_TAGS)
 
 
 def ogg_is_whole(tail: bytes) -> bool:

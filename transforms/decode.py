@@ -141,6 +141,7 @@ class AudioFile:
         self._block_frames = max(1, block_frames // unit) * unit
         self._max_frames = int(max_hours * 3600 * self.rate_hz)
         self._sound = _Sound(self.channels)
+        self._endless = ""
         tags = {**self._decoder.stream.metadata, **self._container.metadata}
         self.tags = {name.lower(): value[:_MAX_TAG_CHARS] for name, value in tags.items()}
 
@@ -164,8 +165,9 @@ class AudioFile:
         return (self.frames * 1000 + self.rate_hz // 2) // self.rate_hz
 
     def __iter__(self) -> Iterator[Clip]:
-        withheld = 0
+        total = withheld = 0
         for block in self._blocks():
+            total += block.shape[1]
             if self._sound.bad == self._sound.decoded:  # zeros only: wait whether a good sample comes
                 withheld += block.shape[1]
             else:
@@ -174,13 +176,19 @@ class AudioFile:
                     withheld -= silence.shape[1]
                     yield from self._clips(silence)
                 yield from self._clips(block)
-            if self.frames + withheld >= self._max_frames or self._is_bomb(self.frames + withheld):
+            self._endless = self._why_endless(total)
+            if self._endless:
                 break
         self._complain()
 
-    def _is_bomb(self, frames: int) -> bool:
+    def _why_endless(self, frames: int) -> str:
+        """Why so many samples are too many; empty where they are not."""
         seconds = frames / self.rate_hz
-        return seconds > 3600 and self._bytes.count < _MIN_BYTES_A_SECOND * seconds
+        if frames > self._max_frames:
+            return f"longer than {self._max_frames / self.rate_hz / 3600:g} hours"
+        if seconds > 3600 and self._bytes.count < _MIN_BYTES_A_SECOND * seconds:
+            return f"{self._bytes.count} bytes go on for more than an hour"
+        return ""
 
     def _clips(self, samples: Float) -> Iterator[Clip]:
         samples = samples[:, : self._max_frames - self.frames]
@@ -250,18 +258,16 @@ class AudioFile:
             raise ReadError("unreadable", str(self._bytes.error))
         if sound.bad == sound.decoded:
             raise DecodeError("non_finite", "every sample is NaN, infinite or absurd")
-        if self.frames >= self._max_frames:
-            raise DecodeError("too_long", f"longer than {self._max_frames / self.rate_hz / 3600:g} hours")
-        if self._is_bomb(self.frames):
-            raise DecodeError("too_long", f"{self._bytes.count} bytes go on for more than an hour")
+        if self._endless:
+            raise DecodeError("too_long", self._endless)
         if cut := self._cut_off():
             raise DecodeError("truncated", f"{cut}; {self.duration_ms} ms were decoded")
-        lost = decoder.bad_packets + (
-            self._clock.gaps if self._name == "flac" else 0
-        )  # it has no gaps of its own
+        lost = decoder.bad_packets
+        if self._name == "flac":  # where a gap is always a frame that was dropped
+            lost += self._clock.gaps
         if lost:
             raise DecodeError(
-                "corrupt", f"{lost} stretches do not decode ({decoder.message or 'lost frames'})"
+                "corrupt", f"{lost} stretches do not decode ({decoder.message or 'frames lost'})"
             )
         if sound.bad:
             raise DecodeError("non_finite", f"{sound.bad} samples are NaN, infinite or absurd")

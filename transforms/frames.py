@@ -10,7 +10,6 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
-from moodstream.transforms.completeness import is_trailing_tag
 from moodstream.transforms.errors import DecodeError
 
 _SLACK_MS = 40  # time stamps may be off by this much before they count: containers round, clocks wander
@@ -68,8 +67,7 @@ class Decoder:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                if not is_trailing_tag(bytes(packet)[:16]):
-                    self.message, self.bad_tail = str(error), self.bad_tail + 1
+                self.message, self.bad_tail = str(error), self.bad_tail + 1
                 continue
             if packet.size:
                 self.packets += 1
