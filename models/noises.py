@@ -1,0 +1,208 @@
+"""Sounds that are neither speech nor music, and plain melodies that are music: made, not recorded.
+
+Conventions: every maker takes a number of samples and a generator and gives mono samples [n] at 16 kHz of
+any level; `make` brings them to a mean square of one. All chance comes from the generator. Kinds in `TONES`
+are what engineers test lines with; `melody` stands for solo instruments, which songs are poor in.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import butter, chirp, sosfilt, square
+
+from moodstream.models.base import RATE_HZ, Float
+
+Generator = np.random.Generator
+Wave = npt.NDArray[Any]
+Maker = Callable[[int, Generator], Wave]
+
+
+def make(kind: str, n: int, draw: Generator) -> Float:
+    """Samples [n] of one kind, with a mean square of one.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    if kind not in MAKERS:
+        raise ValueError(f"kind is {kind!r}, known are {', '.join(MAKERS)}")
+    wave = MAKERS[kind](n, draw)
+    return np.asarray(wave / np.sqrt(np.mean(wave**2) + 1e-12), np.float32)
+
+
+def colored(n: int, draw: Generator, slope: float) -> Wave:
+    """Noise whose power falls by `slope` times 3 dB an octave: 0 white, 1 pink, 2 brown, -1 blue."""
+    spectrum = np.fft.rfft(draw.standard_normal(n))
+    return np.fft.irfft(spectrum * np.maximum(np.arange(len(spectrum)), 1.0) ** (-slope / 2), n=n)
+
+
+def band(wave: Wave, low_hz: float, high_hz: float) -> Wave:
+    """The part of a wave between two frequencies."""
+    return np.asarray(sosfilt(butter(2, [low_hz, high_hz], "bandpass", fs=RATE_HZ, output="sos"), wave))
+
+
+def slow(n: int, draw: Generator, rate_hz: float, depth: float = 1.0) -> Wave:
+    """A random positive swing around 1 that changes about `rate_hz` times a second."""
+    knots = int(n / RATE_HZ * rate_hz) + 3
+    values = np.exp(depth * draw.standard_normal(knots))
+    return np.asarray(np.interp(np.linspace(0, knots - 1, n), np.arange(knots), values))
+
+
+def bursts(n: int, draw: Generator, rate_hz: float, decay_s: float, low_hz: float, high_hz: float) -> Wave:
+    """Decaying noise bursts at random times: drops, claps, keys."""
+    hits = (draw.random(n) < rate_hz / RATE_HZ) * draw.exponential(1, n)
+    tail = np.exp(-np.arange(int(6 * decay_s * RATE_HZ) + 1) / (decay_s * RATE_HZ))
+    envelope = np.convolve(hits, tail)[:n]
+    return band(envelope * draw.standard_normal(n), low_hz, high_hz) + 1e-4 * draw.standard_normal(n)
+
+
+def tone(n: int, frequency_hz: Wave | float, phase: float = 0.0) -> Wave:
+    """A sine whose frequency may move."""
+    return np.asarray(np.sin(phase + 2 * np.pi * np.cumsum(np.broadcast_to(frequency_hz, n)) / RATE_HZ))
+
+
+def _on_off(n: int, on_s: float, off_s: float) -> Wave:
+    return np.asarray((np.arange(n) / RATE_HZ) % (on_s + off_s) < on_s, float)
+
+
+def _hum(n: int, draw: Generator) -> Wave:
+    base = draw.choice([50.0, 60.0, 100.0, 120.0]) * draw.uniform(0.995, 1.005)
+    parts = [draw.exponential(1 / k) * tone(n, base * k, draw.uniform(0, 6)) for k in range(1, 12)]
+    return np.asarray(np.sum(parts, 0)) + 0.02 * colored(n, draw, 1)
+
+
+def _engine(n: int, draw: Generator) -> Wave:
+    base = draw.uniform(25, 90) * slow(n, draw, 0.5, 0.1)
+    parts = [draw.exponential(1 / k) * tone(n, base * k, draw.uniform(0, 6)) for k in range(1, 20)]
+    return np.asarray(np.sum(parts, 0)) + draw.uniform(0.2, 1) * colored(n, draw, 2) / 0.3
+
+
+def _crowd(n: int, draw: Generator) -> Wave:
+    """Many voices that nobody can tell apart: syllable-paced noise in the bands of vowels."""
+    parts = [
+        band(draw.standard_normal(n), low, low * draw.uniform(1.3, 2)) * slow(n, draw, 4, 0.5) / low**0.5
+        for low in draw.uniform(200, 3000, 12)
+    ]
+    return np.asarray(np.sum(parts, 0))
+
+
+def _dtmf(n: int, draw: Generator) -> Wave:
+    out, size = np.zeros(n), int(draw.uniform(0.06, 0.25) * RATE_HZ)
+    for start in range(0, n - size, int(size * draw.uniform(1.2, 2))):
+        low, high = draw.choice([697, 770, 852, 941]), draw.choice([1209, 1336, 1477, 1633])
+        out[start : start + size] = tone(size, float(low)) + tone(size, float(high))
+    return out + 1e-3 * draw.standard_normal(n)
+
+
+def _beeps(n: int, draw: Generator) -> Wave:
+    on_s, off_s = draw.uniform(0.05, 1.0, 2)
+    return tone(n, draw.uniform(300, 3500)) * _on_off(n, on_s, off_s) + 1e-3 * draw.standard_normal(n)
+
+
+def _ringing(n: int, draw: Generator) -> Wave:
+    first, second = draw.choice([(425.0, 425.0), (440.0, 480.0), (400.0, 450.0), (350.0, 440.0)])
+    return (tone(n, first) + tone(n, second)) * _on_off(n, draw.uniform(0.4, 2), draw.uniform(0, 2))
+
+
+def _siren(n: int, draw: Generator) -> Wave:
+    low, high = draw.uniform(400, 900), draw.uniform(1000, 2500)
+    swing = 0.5 + 0.5 * np.sin(2 * np.pi * draw.uniform(0.2, 4) * np.arange(n) / RATE_HZ)
+    return np.tanh(draw.uniform(0.5, 4) * tone(n, low + (high - low) * swing))
+
+
+def _sweep(n: int, draw: Generator) -> Wave:
+    low, high = draw.uniform(20, 400), draw.uniform(2000, 7900)
+    ends = (low, high) if draw.random() < 0.5 else (high, low)
+    method = str(draw.choice(["linear", "logarithmic"]))
+    return np.asarray(chirp(np.arange(n) / RATE_HZ, ends[0], n / RATE_HZ, ends[1], method))
+
+
+def _square(n: int, draw: Generator) -> Wave:
+    return np.asarray(square(2 * np.pi * draw.uniform(60, 2000) * np.arange(n) / RATE_HZ))
+
+
+def _sine(n: int, draw: Generator) -> Wave:
+    return tone(n, float(np.exp(draw.uniform(np.log(50), np.log(7000)))))
+
+
+def _modem(n: int, draw: Generator) -> Wave:
+    symbols = np.repeat(draw.integers(0, 4, n // 50 + 1), 50)[:n]
+    return tone(n, 1000.0 + 400 * symbols)
+
+
+def _birds(n: int, draw: Generator) -> Wave:
+    out = 0.01 * colored(n, draw, 1)
+    for start in np.cumsum(draw.uniform(0.08, 0.8, 200) * RATE_HZ).astype(int):
+        size = int(draw.uniform(0.03, 0.25) * RATE_HZ)
+        if start + size >= n:
+            break
+        path = np.interp(np.arange(size), np.linspace(0, size, 5), draw.uniform(2000, 6500, 5))
+        out[start : start + size] += tone(size, path) * np.hanning(size)
+    return out
+
+
+def _melody(n: int, draw: Generator) -> Wave:
+    """One instrument, or two, playing a tune: harmonic tones with attack, decay and vibrato on a scale."""
+    scale = np.array(draw.choice([[0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10], [0, 2, 4, 7, 9, 12, 14]]))
+    root, beat_s = draw.uniform(48, 72), draw.uniform(0.12, 0.5)
+    slope, vibrato_hz, vibrato = draw.uniform(0.6, 2.5), draw.uniform(4, 7), draw.choice([0, 0.003, 0.01])
+    sustain, attack_s = draw.choice([0.15, 0.5, 5.0]), draw.uniform(0.005, 0.08)
+    odd = draw.choice([1.0, 1.0, 0.1])  # clarinets have weak even harmonics
+    out, start, degree = np.zeros(n), 0, 3
+    while start < n:
+        size = min(int(draw.choice([1, 1, 2, 3]) * beat_s * RATE_HZ), n - start)
+        degree = int(np.clip(degree + draw.integers(-2, 3), 0, len(scale) - 1))
+        at = np.arange(size) / RATE_HZ
+        shape = (
+            np.minimum(at / attack_s, 1)
+            * np.exp(-at / sustain)
+            * np.minimum((size - np.arange(size)) / 200, 1)
+        )
+        for semitones in [0] if draw.random() < 0.7 else [0, draw.choice([3, 4, 7, 12])]:
+            base = 440 * 2 ** ((root + scale[degree] + semitones - 69) / 12)
+            path = base * (1 + vibrato * np.sin(2 * np.pi * vibrato_hz * at))
+            for k in range(1, min(16, int(7500 / base) + 1)):
+                level = k**-slope * (odd if k % 2 == 0 else 1.0)
+                out[start : start + size] += level * shape * tone(size, k * path)
+        start += size
+    return out + 1e-3 * draw.standard_normal(n)
+
+
+MUSIC: dict[str, Maker] = {"melody": _melody}
+TONES: dict[str, Maker] = {
+    "sine": _sine,
+    "square": _square,
+    "sweep": _sweep,
+    "beeps": _beeps,
+    "dtmf": _dtmf,
+    "ringing": _ringing,
+    "siren": _siren,
+    "modem": _modem,
+}
+NOISES: dict[str, Maker] = {
+    "white": lambda n, draw: colored(n, draw, 0),
+    "pink": lambda n, draw: colored(n, draw, 1),
+    "brown": lambda n, draw: colored(n, draw, 2),
+    "blue": lambda n, draw: colored(n, draw, -1),
+    "band": lambda n, draw: band(colored(n, draw, 0), *sorted(draw.uniform([100, 600], [500, 7000]))),
+    "hum": _hum,
+    "engine": _engine,
+    "fan": lambda n, draw: (
+        colored(n, draw, 1.5) * (1 + 0.5 * tone(n, draw.uniform(5, 40))) + 0.05 * _hum(n, draw)
+    ),
+    "wind": lambda n, draw: (
+        band(draw.standard_normal(n), 40, draw.uniform(300, 900)) * slow(n, draw, 1.5, 0.7)
+    ),
+    "rain": lambda n, draw: (
+        bursts(n, draw, draw.uniform(500, 3000), 0.003, 800, 7500) + 0.1 * colored(n, draw, 0)
+    ),
+    "sea": lambda n, draw: colored(n, draw, 1) * slow(n, draw, 0.4, 0.8),
+    "clicks": lambda n, draw: bursts(n, draw, draw.uniform(1, 30), 0.001, 300, 7500),
+    "keys": lambda n, draw: bursts(n, draw, draw.uniform(3, 9), 0.008, 1000, 6000),
+    "knocks": lambda n, draw: bursts(n, draw, draw.uniform(1, 5), 0.03, 80, 900),
+    "applause": lambda n, draw: bursts(n, draw, draw.uniform(60, 500), 0.008, 500, 5000),
+    "crowd": _crowd,
+    "birds": _birds,
+}
+MAKERS = MUSIC | TONES | NOISES
