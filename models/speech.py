@@ -36,7 +36,11 @@ WEAK = 0.05  # weight of a target that was only derived from a word
 
 
 def examples(rows: pl.DataFrame) -> list[Example]:
-    """One example a row of `corpora.read_corpora`; rows need an emotion or ratings."""
+    """One example a row of `corpora.read_corpora`.
+
+    Raises:
+        ValueError: a row with neither an emotion nor ratings.
+    """
     return [_example(row) for row in rows.iter_rows(named=True)]
 
 
@@ -44,6 +48,8 @@ def _example(row: dict[str, object]) -> Example:
     emotion, file = row["emotion"], str(row["file"])
     rated = tuple(np.nan if row[name] is None else float(str(row[name])) for name in DIMENSIONS)
     weight = 1.0 if np.isfinite(rated).any() else WEAK
+    if weight != 1.0 and emotion is None:
+        raise ValueError(f"{file} has neither emotion nor valence, arousal or dominance: speech needs one")
     target = rated if weight == 1.0 else CIRCUMPLEX[str(emotion)]
     span = (row["start_ms"], row["end_ms"], row["channel"])
     return Example(

@@ -1,0 +1,235 @@
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from moodstream.models import registry, training
+from moodstream.models.audio import load_network
+from moodstream.models.augment import add_noise, augment, change_speed, through_telephone
+from moodstream.models.calibration import best_temperature, calibrate, softmax
+from moodstream.models.corpora import read_sound
+from moodstream.models.examples import Example, prepare
+from moodstream.models.fitting import Recipe, Targets, fit, predict
+from moodstream.models.metrics import bootstrap, uar
+from moodstream.models.network import Shape
+from moodstream.models.speech import TASK as SPEECH
+from moodstream.models.training import Task, evaluate_task, fold_examples, train_task
+
+LABELS = ("low", "high", "noisy")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def make(label: int, seed: int, seconds: float = 1.2) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    time = np.arange(int(seconds * 16_000)) / 16_000
+    hertz = (120, 320, 120)[label] * draw.uniform(0.9, 1.1)
+    tone = sum(np.sin(2 * np.pi * k * hertz * time) / k for k in range(1, 6))
+    noise = draw.standard_normal(len(time)) * (0.05 if label == 2 else 0.002)
+    return (0.05 * tone + noise).astype(np.float32)
+
+
+def toy_examples(rows: pl.DataFrame | None = None) -> list[Example]:
+    """Two corpora of eight speakers; the second has no label "noisy" but ratings."""
+    found = []
+    for i in range(48):
+        corpus, label = ("a", i % 3) if i < 24 else ("b", i % 2)
+        target = (np.nan,) * 3 if corpus == "a" else (label - 0.5, 0.8 * label - 0.4, np.nan)
+        scores = tuple(float(k == label) for k in range(3))
+        found.append(Example(f"toy{i}", partial(make, label, i), corpus, f"{corpus}{i % 8}", scores, target))
+    return found
+
+
+def measure(table: pl.DataFrame) -> training.Measures:
+    guess = np.array(table["scores"].to_list()).argmax(1)
+    return {"UAR": bootstrap(uar, table["group"].to_numpy(), table["label"].to_numpy(), guess)}
+
+
+TOY = Task(
+    name="toy",
+    labels=LABELS,
+    dimensions=(True, True, False),
+    corpora={"a": 1.0, "b": 1.0},
+    licences={"a": "CC0"},
+    read=lambda names, data: pl.DataFrame({"corpus": ["a"] * 48}),
+    examples=toy_examples,
+    measure=measure,
+    shape=Shape(LABELS, channels=16, dilations=(1, 2), hidden=16),
+    recipe=Recipe(steps=15, batch=8, crop_cells=(2, 3)),
+    variants=2,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    out, cache = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("cache")
+    train_task(TOY, None, out, folds=2, cache=cache)
+    return out, cache
+
+
+def test_training_learns_and_writes_a_model(trained: tuple[Path, Path]) -> None:
+    out, _ = trained
+    card = registry.read_card("toy", out)
+    assert card.metrics["UAR"][0] > 0.9
+    assert card.dimensions == ["valence", "arousal"]
+    assert card.corpora == {"a": "CC0", "b": "the user's own"}
+    assert card.prior["valence"] == pytest.approx([0.0, 0.25], abs=0.01)
+    network = load_network("toy", out)
+    assert network.shape.corpora == ()
+    assert network.known.tolist() == [1, 1, 0]
+    assert float(network.temperature) == pytest.approx(card.calibration["temperature"])
+    table = pl.read_parquet(out / "toy" / training.PREDICTIONS)
+    assert table["example"].to_list() == list(range(48))
+    by_group = table.group_by("group").agg(pl.col("fold").n_unique())
+    assert by_group["fold"].max() == 1
+    noisy = np.array(table.filter(pl.col("corpus") == "b")["scores"].to_list())[:, 2]
+    assert noisy.max() == 0  # corpus b has no such label
+
+
+def test_evaluate_agrees_and_notices_when_it_does_not(trained: tuple[Path, Path]) -> None:
+    out, cache = trained
+    assert evaluate_task(TOY, None, out, cache=cache, full=True)["UAR"].value > 0.9
+    path = out / "toy" / training.PREDICTIONS
+    table = pl.read_parquet(path)
+    table.with_columns(scores=pl.col("scores").list.reverse()).write_parquet(path)
+    with pytest.raises(ValueError, match="differs"):
+        evaluate_task(TOY, None, out, cache=cache)
+    table.write_parquet(path)
+
+
+def test_the_same_seed_gives_the_same_weights(trained: tuple[Path, Path]) -> None:
+    prepared = prepare(toy_examples(), 2, trained[1])
+    shape = replace(TOY.shape, corpora=("a", "b"))
+    rows = np.arange(48)
+    first, same, other = (
+        fit(prepared, shape, rows, TOY.recipe, seed=seed).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["deep"], other["deep"])
+
+
+def test_windows_give_a_row_a_cell(trained: tuple[Path, Path]) -> None:
+    prepared = prepare(toy_examples(), 2, trained[1])
+    network = fit(
+        prepared, replace(TOY.shape, corpora=("a", "b")), np.arange(48), replace(TOY.recipe, steps=0)
+    )
+    found = predict(network, prepared, np.array([3, 5]), windows=True)
+    assert found.row.tolist() == [3, 3, 3, 5, 5, 5]
+    assert float(network.deep_share) == 0
+
+
+def test_features_come_from_the_cache_the_second_time(tmp_path: Path) -> None:
+    first = prepare(toy_examples()[:4], 2, tmp_path)
+    silent = [replace(example, sound=lambda: np.zeros(5, np.float32)) for example in toy_examples()[:4]]
+    second = prepare(silent, 2, tmp_path)
+    np.testing.assert_array_equal(first.sums, second.sums)
+    assert first.cells.tolist() == list(range(0, 25, 3))
+
+
+def test_weights_balance_corpora_and_labels(trained: tuple[Path, Path]) -> None:
+    prepared = prepare(toy_examples(), 2, trained[1])
+    rows = np.array([0, 3, 6, 1, 24, 25])  # corpus a: low three times, high once; b: one each
+    targets = Targets.of(prepared, replace(TOY.shape, corpora=("a", "b")), rows, {"b": 3.0})
+    assert targets.weight[[0, 3, 6]].sum().item() == pytest.approx(0.125)
+    assert targets.weight[1].item() == pytest.approx(0.125)
+    assert targets.weight[[24, 25]].tolist() == pytest.approx([0.375, 0.375])
+    assert targets.allowed.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_folds_keep_groups_apart() -> None:
+    examples = toy_examples()
+    fold_of = fold_examples(examples, 4, 0)
+    groups = {(example.group, fold) for example, fold in zip(examples, fold_of.tolist(), strict=True)}
+    assert len(groups) == 16
+    with pytest.raises(ValueError, match="count is 17"):
+        fold_examples(examples, 17, 0)
+
+
+def test_temperature_makes_scores_honest() -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.standard_normal((4000, 3)) * 2
+    truth = np.array([draw.choice(3, p=row) for row in softmax(logits)])
+    assert best_temperature(logits * 2.5, truth) == pytest.approx(2.5, rel=0.08)
+
+
+def test_intervals_cover_what_they_promise() -> None:
+    draw = np.random.default_rng(0)
+    values = draw.standard_normal(500)
+    table = pl.DataFrame(
+        {
+            "label": [-1] * 500,
+            "rated": [True] * 500,
+            "logits": [[0.0, 0.0]] * 500,
+            "own_logits": [[0.0, 0.0]] * 500,
+        }
+        | {f"true_{name}": values for name in ("valence", "arousal", "dominance")}
+        | {name: np.zeros(500) for name in ("valence", "arousal", "dominance")}
+        | {f"{name}_std": np.full(500, 0.25) for name in ("valence", "arousal", "dominance")}
+    )
+    found, calibration = calibrate(table, ("a", "b"))
+    assert calibration["coverage"]["valence"] == pytest.approx(0.9, abs=0.005)
+    assert calibration["std_scale"]["valence"] == pytest.approx(4, rel=0.1)
+    again, _ = calibrate(table, ("a", "b"), calibration)
+    assert again["valence_std"].to_list() == found["valence_std"].to_list()
+
+
+def test_augmentation_does_what_it_says() -> None:
+    samples = make(1, 0, 2.0)
+    assert len(change_speed(samples, 1.25)) == pytest.approx(len(samples) / 1.25, abs=2)
+    noisy = add_noise(samples, 10.0, np.random.default_rng(0)) - samples
+    assert 10 * np.log10(np.mean(samples**2) / np.mean(noisy**2)) == pytest.approx(10, abs=0.01)
+    spectrum = np.abs(np.fft.rfft(through_telephone(np.random.default_rng(0).standard_normal(16_000)))) ** 2
+    assert spectrum[5000:].mean() < 0.02 * spectrum[500:3000].mean()
+    changed = augment(samples, np.random.default_rng(3))
+    np.testing.assert_array_equal(changed, augment(samples, np.random.default_rng(3)))
+    assert np.abs(changed).max() <= 1
+
+
+def test_a_folder_of_ones_own_trains(tmp_path: Path) -> None:
+    """Speech, from a csv of four speakers: the whole way, in its smoke version."""
+    rows = []
+    for i in range(48):
+        label = i % 2
+        path = tmp_path / f"{i}.wav"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+            pcm = (make(label, i) * 20_000).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
+            frame.rate = 16_000
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        rows.append((path.name, ("sadness", "anger")[label], f"s{i % 4}"))
+    assert len(read_sound(tmp_path / "0.wav")) == 19_200
+    pl.DataFrame(rows, ["file", "emotion", "group"], orient="row").write_csv(tmp_path / "mine.csv")
+    said: list[str] = []
+    card = training.train(
+        "speech",
+        tmp_path,
+        tmp_path / "out",
+        folds=2,
+        smoke=True,
+        cache=tmp_path / "cache",
+        progress=lambda what, share: said.append(what),
+    )
+    assert card.corpora == {"mine": "the user's own"}
+    assert "mine UAR" in card.metrics
+    assert {"features", "fold 1: steps", "final fit: steps"} <= set(said)
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="allowed are speech"):
+        training.train("smell", None)
+
+
+def test_the_context_stays_within_three_seconds() -> None:
+    ahead_s, past_s = training.context(SPEECH.shape)
+    assert ahead_s == pytest.approx(1.5 + (38 + 16) / 64 + 195 / 16_000, abs=1e-3)
+    assert ahead_s <= 3
+    assert past_s < 10
