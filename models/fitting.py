@@ -19,7 +19,7 @@ from moodstream.models.base import CELL_FRAMES, Float
 from moodstream.models.examples import Prepared, Progress, silent
 from moodstream.models.features import N_BASE
 from moodstream.models.network import MoodNetwork, Output, Shape
-from moodstream.models.pooling import LEVEL_STATISTICS, N_SUMS, statistics, window_sums
+from moodstream.models.pooling import N_SUMS, statistics, window_sums
 
 Rows = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ class Recipe:
     own_penalty: float = 3e-2  # L2 of each corpus's own addition
     number_penalty: float = 30.0  # how much stronger both are for the dimensions
     deep_share: float = 0.5  # of the deep branch in the average; 1: no wide branch
-    level_blind: bool = False  # leave out the statistics that the gain shifts
+    ignored: tuple[int, ...] = ()  # statistics to leave out, such as those that the gain shifts
     scores_weight: float = 1.0
     target_weight: float = 1.0
 
@@ -100,8 +100,7 @@ def fit(
     network = MoodNetwork(shape)
     targets = Targets.of(prepared, shape, rows, balance or {})
     _standardize(network, prepared, rows)
-    if recipe.level_blind:
-        network.scale[LEVEL_STATISTICS] = 0.0
+    network.scale[list(recipe.ignored)] = 0.0
     if recipe.deep_share < 1 or not recipe.steps:
         _fit_wide(network, prepared, rows, targets, recipe, seed)
     network.deep_share.fill_(recipe.deep_share if recipe.steps else 0.0)
