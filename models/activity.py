@@ -2,9 +2,9 @@
 
 Nobody labelled this, so the examples are made: voiced stretches of speech corpora, stretches of music
 (singing is music), mixtures of the two, and made noises and silence; four seconds each, at any level,
-some of them through a telephone or noisy. A pause below 0.7 s is part of the speech around it, longer ones are cut out.
-Recordings and kinds of noise are dealt to pools: what is in the same pool is in the same fold, mixtures mix
-within a pool, and every kind of noise is measured by a model that never heard it.
+some of them through a telephone or noisy. A pause below 0.7 s is part of the speech around it, longer ones
+are cut out. Recordings and kinds of noise are dealt to pools: what is in the same pool is in the
+same fold, mixtures mix within a pool, and every kind of noise is measured by a model that never heard it.
 """
 
 import zlib
@@ -22,14 +22,17 @@ from moodstream.models.examples import Example
 from moodstream.models.fitting import Recipe
 from moodstream.models.metrics import accuracy, bootstrap, uar
 from moodstream.models.network import Shape
+from moodstream.models.pooling import MODULATION_STATISTICS
 from moodstream.models.training import Data, Measures, Task, evaluate_task, train_task
 
 SPEECH = {  # how many examples of each corpus
     **{"ravdess": 90, "emodb": 70, "ased": 65, "urdu": 80, "tava": 40},
     **{"ami_mini": 40, "callcentre": 70},
 }
-MUSIC = {"4qaed": 140, "emotify": 200, "emomusic": 15, "ravdess_song": 100, "midi_audio_pairs": 40}
-MIXTURES, MELODIES, SILENCES, EACH_NOISE = 320, 70, 140, 14
+MUSIC = {"4qaed": 200, "emotify": 300, "emomusic": 15, "ravdess_song": 120, "midi_audio_pairs": 40}
+MIXTURES, SILENCES, EACH_NOISE = 450, 140, 14
+MADE_MUSIC = {"melody": 100, "song": 120}
+ROOMS = 80  # pauses of RAVDESS: what silence sounds like in a room
 SECONDS = 4.0
 PAUSE_S = 0.7  # a shorter silence within speech is speech
 POOLS = 20
@@ -63,7 +66,12 @@ def read(names: Sequence[str], data: Data | None) -> pl.DataFrame:
         pool = int(draw.choice(shared))
         parts = [pools[label, pool][draw.integers(len(pools[label, pool]))] for label in ("speech", "music")]
         table.append(("mixture", "speech+music", f"pool {pool}", *parts[0], *parts[1]))
-    table += [("melody", "music", f"pool {i % POOLS}", *nothing) for i in range(MELODIES)]
+    for kind, count in MADE_MUSIC.items():
+        table += [(kind, "music", f"pool {i % POOLS}", *nothing) for i in range(count)]
+    rooms = rows.filter(corpus="ravdess")
+    for i in draw.permutation(rooms.height)[:ROOMS]:
+        row = rooms.row(int(i), named=True)
+        table.append(("room", "silence", f"pool {row['pool']}", row["file"], None, None, None))
     table += [("silence", "silence", f"pool {i % POOLS}", *nothing) for i in range(SILENCES)]
     for kind in noises.TONES | noises.NOISES:
         table += [(kind, "other", kind, *nothing)] * EACH_NOISE
@@ -94,12 +102,15 @@ def hear(row: dict[str, object]) -> Float:
         return _silence(n, draw)
     if kind in noises.MAKERS:
         sound = noises.make(kind, n, draw)
-        return _played(sound, draw.uniform(-55 if kind == "melody" else -48, -8), draw, clean=0.6)
+        return _played(sound, draw.uniform(-55 if kind in noises.MUSIC else -48, -8), draw, clean=0.6)
+    if kind == "room":
+        room = pauses(read_sound(str(row["file"])))
+        return _unit(room) * np.float32(10 ** (draw.uniform(-80, QUIET_DBFS) / 20))
     sound = stretch(row["file"], row["channel"], n, draw)
     if kind == "mixture":
         music = stretch(row["other_file"], row["other_channel"], n, draw)
         size = min(len(sound), len(music))
-        sound = _unit(sound[:size]) + _unit(music[:size]) * 10 ** (draw.uniform(-12, 6) / 20)
+        sound = _unit(sound[:size]) + _unit(music[:size]) * 10 ** (draw.uniform(-18, 8) / 20)
     return _played(_unit(sound), draw.uniform(-50, -8), draw, clean=0.4)
 
 
@@ -116,9 +127,7 @@ def stretch(file: object, channel: object, n: int, draw: Generator) -> Float:
 
 def without_pauses(samples: Float, below_db: float = 32.0, pause_s: float = PAUSE_S) -> Float:
     """The samples without stretches of `pause_s` and more that lie `below_db` under the loud parts."""
-    size = RATE_HZ // 50
-    blocks = samples[: len(samples) // size * size].reshape(-1, size)
-    level = 10 * np.log10(np.mean(blocks**2, 1) + 1e-10)
+    size, level = RATE_HZ // 50, _levels(samples)
     if not len(level):
         return samples
     active = np.flatnonzero(level > np.percentile(level, 95) - below_db)
@@ -126,6 +135,20 @@ def without_pauses(samples: Float, below_db: float = 32.0, pause_s: float = PAUS
     breaks = np.flatnonzero(np.diff(active) > longest)
     starts, ends = active[np.r_[0, breaks + 1]], active[np.r_[breaks, len(active) - 1]] + 1
     return np.concatenate([samples[a * size : b * size] for a, b in zip(starts, ends, strict=True)])
+
+
+def pauses(samples: Float, below_db: float = 42.0) -> Float:
+    """The quietest half second and more of a recording: all that lies `below_db` under its loud parts."""
+    size, level = RATE_HZ // 50, _levels(samples)
+    limit = max(np.percentile(level, 95) - below_db, np.sort(level)[min(25, len(level) - 1)])
+    blocks = samples[: len(level) * size].reshape(-1, size)
+    return blocks[level <= limit].ravel()
+
+
+def _levels(samples: Float) -> Float:
+    size = RATE_HZ // 50
+    blocks = samples[: len(samples) // size * size].reshape(-1, size)
+    return np.asarray(10 * np.log10(np.mean(blocks**2, 1) + 1e-10), np.float32)
 
 
 def _silence(n: int, draw: Generator) -> Float:
@@ -194,11 +217,20 @@ TASK = Task(
         channels=24,
         dilations=(1, 2, 4),
         hidden=64,
-        past_cells=1,
+        past_cells=2,
         future_cells=1,
         dropout=0.2,
     ),
-    recipe=Recipe(steps=1500, batch=48, crop_cells=(2, 3), clean=1.0, deep_share=1.0, target_weight=0.0),
+    recipe=Recipe(
+        steps=1500,
+        batch=48,
+        crop_cells=(2, 4),
+        clean=1.0,
+        target_weight=0.0,
+        wide_penalty=1e-3,
+        own_penalty=1.0,
+        ignored=tuple(MODULATION_STATISTICS),  # their filters remember more than a second
+    ),
     variants=1,
     by_cell=True,
     limits=[

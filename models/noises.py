@@ -2,7 +2,8 @@
 
 Conventions: every maker takes a number of samples and a generator and gives mono samples [n] at 16 kHz of
 any level; `make` brings them to a mean square of one. All chance comes from the generator. Kinds in `TONES`
-are what engineers test lines with; `melody` stands for solo instruments, which songs are poor in.
+are what engineers test lines with; `melody` and `song` stand for single instruments and voices, which corpora
+lack.
 """
 
 from collections.abc import Callable
@@ -149,6 +150,7 @@ def _melody(n: int, draw: Generator) -> Wave:
     slope, vibrato_hz, vibrato = draw.uniform(0.6, 2.5), draw.uniform(4, 7), draw.choice([0, 0.003, 0.01])
     sustain, attack_s = draw.choice([0.15, 0.5, 5.0]), draw.uniform(0.005, 0.08)
     odd = draw.choice([1.0, 1.0, 0.1])  # clarinets have weak even harmonics
+    bar = draw.random() < 0.2  # vibraphones and bells have partials that are no multiples
     out, start, degree = np.zeros(n), 0, 3
     while start < n:
         size = min(int(draw.choice([1, 1, 2, 3]) * beat_s * RATE_HZ), n - start)
@@ -162,14 +164,49 @@ def _melody(n: int, draw: Generator) -> Wave:
         for semitones in [0] if draw.random() < 0.7 else [0, draw.choice([3, 4, 7, 12])]:
             base = 440 * 2 ** ((root + scale[degree] + semitones - 69) / 12)
             path = base * (1 + vibrato * np.sin(2 * np.pi * vibrato_hz * at))
-            for k in range(1, min(16, int(7500 / base) + 1)):
+            for k in (1, 3.93, 9.2) if bar else range(1, min(16, int(7500 / base) + 1)):
                 level = k**-slope * (odd if k % 2 == 0 else 1.0)
                 out[start : start + size] += level * shape * tone(size, k * path)
         start += size
     return out + 1e-3 * draw.standard_normal(n)
 
 
-MUSIC: dict[str, Maker] = {"melody": _melody}
+def _song(n: int, draw: Generator) -> Wave:
+    """A voice alone on vowels: held notes of a scale, gliding, with vibrato, formants and some breath."""
+    root, steps = draw.uniform(95, 350), np.array([0, 2, 3, 5, 7, 9, 12])
+    degree, start, out = 2, 0, np.zeros(n)
+    pitch, gain = np.zeros(n), np.zeros(n)
+    vowels = np.array(
+        [(730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240)]
+    )
+    formants = np.zeros((n, 3))
+    while start < n:
+        size = min(int(draw.uniform(0.25, 1.5) * RATE_HZ), n - start)
+        degree = int(np.clip(degree + draw.integers(-2, 3), 0, len(steps) - 1))
+        pitch[start : start + size] = root * 2 ** (steps[degree] / 12)
+        formants[start : start + size] = vowels[draw.integers(len(vowels))] * draw.uniform(0.95, 1.2)
+        gain[start : start + size] = draw.uniform(0.5, 1)
+        if draw.random() < 0.5:  # a consonant, or a breath
+            gain[start : start + min(size, int(draw.uniform(0.03, 0.15) * RATE_HZ))] *= 0.05
+        start += size
+    glide = np.hanning(int(draw.uniform(0.03, 0.12) * RATE_HZ))
+    smooth = [
+        np.convolve(np.pad(x, len(glide), "edge"), glide / glide.sum(), "same")[len(glide) : -len(glide)]
+        for x in (pitch, gain, *formants.T)
+    ]
+    swing = draw.uniform(0, 0.02) * np.sin(2 * np.pi * draw.uniform(4.5, 6.5) * np.arange(n) / RATE_HZ)
+    path = smooth[0] * (1 + swing)
+    phase = 2 * np.pi * np.cumsum(path) / RATE_HZ
+    for k in range(1, min(40, int(5000 / root))):
+        hertz = k * path
+        height = sum(
+            1 / (1 + ((hertz - f) / (60 + 0.06 * f)) ** 2) / (i + 1) for i, f in enumerate(smooth[2:])
+        )
+        out += (height + 0.02) * k**-0.3 * (hertz < 7500) * np.sin(k * phase)
+    return out * smooth[1] + draw.uniform(0.002, 0.02) * colored(n, draw, 1)
+
+
+MUSIC: dict[str, Maker] = {"melody": _melody, "song": _song}
 TONES: dict[str, Maker] = {
     "sine": _sine,
     "square": _square,
