@@ -78,10 +78,9 @@ def package_list(root: Path) -> Iterator[str]:
         yield f"{name} is on disk but not in pyproject.toml's packages"
     for name in sorted(listed - on_disk):
         yield f"{name} is in pyproject.toml's packages but has no __init__.py on disk"
-    for name in sorted(on_disk):
-        folder = root.joinpath(*name.split(".")[1:])
-        if not (folder / "py.typed").is_file():
-            yield f"{folder.relative_to(root)}/py.typed is missing"
+    for folder in folders(root):  # it holds for the folders inside too
+        if not (root / folder / "py.typed").is_file():
+            yield f"{folder}/py.typed is missing"
     if (root / "__init__.py").exists():
         yield "the root must have no __init__.py"
 
