@@ -74,7 +74,8 @@ def note_features(notes: Notes) -> NoteFeatures:
     Args:
         notes: at least one note, sorted by onset.
     """
-    cell = np.floor(notes.start_s / STEP_S).astype(np.int64)
+    onset = np.maximum(np.floor(notes.start_s / STEP_S), 0).astype(np.int64)
+    cell = onset - onset[0]
     tonal = ~notes.drum
     pitch = notes.pitch.astype(np.int64)
     duration = np.clip(notes.end_s - notes.start_s, 0.03, 8.0)
@@ -118,7 +119,7 @@ def note_features(notes: Notes) -> NoteFeatures:
         axis=1,
     ).astype(np.float32)
     both = np.concatenate([3 * rotated, chord], axis=1).astype(np.float32)
-    return NoteFeatures(cell, classes.astype(np.int8), both, continuous)
+    return NoteFeatures(onset, classes.astype(np.int8), both, continuous)
 
 
 def _log_interval(interval: _Array) -> _Array:

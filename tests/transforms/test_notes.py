@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moodstream.models import midi as module
 from moodstream.models.base import Notes
-from moodstream.transforms import notes as module
 from moodstream.transforms.errors import NotesError
 from moodstream.transforms.notes import read_notes
 
