@@ -95,6 +95,8 @@ def measure(table: pl.DataFrame) -> Measures:
         if (truth >= 0).all():
             scores = np.array(rows["scores"].to_list())
             measures[f"{corpus} 4Q accuracy"] = bootstrap(accuracy, groups, truth, scores.argmax(1))
+            windows = bootstrap(lambda hits: float(hits.mean()), groups, rows["window_hits"])
+            measures[f"{corpus} 4Q accuracy, windows of a curve"] = windows
             for name, half in (("arousal", UPPER), ("valence", RIGHT)):
                 guess = scores[:, half].sum(1) > 0.5
                 measures[f"{corpus} {name} accuracy"] = bootstrap(
@@ -103,7 +105,8 @@ def measure(table: pl.DataFrame) -> Measures:
         else:
             for name in ("valence", "arousal"):
                 columns = (rows[f"true_{name}"].to_numpy(), rows[name].to_numpy())
-                measures[f"{corpus} CCC {name} (weak targets)"] = bootstrap(ccc, groups, *columns)
+                kind = " (targets from moods)" if corpus == "emotify" else ""
+                measures[f"{corpus} CCC {name}{kind}"] = bootstrap(ccc, groups, *columns)
     return measures
 
 
