@@ -7,12 +7,13 @@ commands import click alone, whatever is heavy is imported when one runs: help m
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 import click
 
-from moodstream.pipelines.commands.analyze import analyze
+from moodstream.pipelines.commands.analyze import STOPPED, analyze
 from moodstream.pipelines.commands.compact import compact
 from moodstream.pipelines.commands.export import export
 from moodstream.pipelines.commands.models import models
@@ -44,7 +45,8 @@ def cli(verbose: bool) -> None:
 
     `moodstream COMMAND --help` explains a command, with examples.
     """
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
+    # what a library logs as an error also comes as an exception, and is said once
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, format="%(name)s: %(message)s")
 
 
 for _command in (analyze, show, query, export, models, train, evaluate, compact):
@@ -73,23 +75,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"moodstream: {error}", err=True)
         return EXIT_USAGE
     except StoreError as error:
+        said = re.sub(r" \[while running .*\]$", "", str(error))  # Beam's addition
         click.echo(
-            f"moodstream: {error}\nNothing is half done: put that right, then give the same command again.",
+            f"moodstream: {said}\nNothing is half done: put that right, then give the same command again.",
             err=True,
         )
         return EXIT_ERROR
     except (click.Abort, KeyboardInterrupt):
-        again = " The same command goes on where it stopped." if _resumes(arguments) else ""
-        click.echo(f"moodstream: stopped.{again}", err=True)
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        click.echo(STOPPED if "analyze" in words else "moodstream: stopped.", err=True)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read our output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR
-
-
-def _resumes(arguments: Sequence[str] | None) -> bool:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return "analyze" in words[:1]
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def display(console: Console) -> Iterator[OnProgress]:
                 meter.take(event)
                 if event.event == "plan" or time.monotonic() - told_s >= LINE_EVERY_S:
                     told_s = time.monotonic()
-                    console.print(meter.line(), markup=False, highlight=False, soft_wrap=True)
+                    plan = f"{meter.planned:,} media to look at"
+                    line = plan if event.event == "plan" else meter.line()
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield tell
         return

@@ -35,6 +35,8 @@ REASONS = {
     "silence": "silence",
     "other": "neither speech nor music",
     "role": "not estimated for this role",
+    "speech": "speech, no music",
+    "music": "music, no speech",
     "gap": "nothing was received",
 }
 _LEFT = 9  # columns of the axis' labels
@@ -112,7 +114,7 @@ class Chart:
         for second in range(0, int(self.duration_s) + 1, step):
             column = int(second / self.duration_s * width)
             label = clock(second * 1000)
-            if column < width:
+            if column + len(label) <= width:
                 ticks[column] = "┬"
                 names[column : column + len(label)] = label
         pad = " " * (_LEFT - 1)
@@ -169,7 +171,7 @@ def legend() -> Text:
     text = Text("sound: ", style="dim")
     for name, (sign, colour) in ACTIVITY.items():
         text.append(sign, style=colour).append(f" {name.replace('speech+music', 'both')}  ", style="dim")
-    return text.append("blank silence    curve: ░ one standard deviation", style="dim")
+    return text.append("blank: silence    ░ one standard deviation", style="dim")
 
 
 def episodes(track: Track) -> RenderableType:

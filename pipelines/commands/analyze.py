@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 EXIT_DEAD_LETTERS = 3
 LISTED = 20  # dead letters
+STOPPED = "moodstream: stopped. The same command goes on where it stopped."
 
 ADVICE = {  # what people can do about a dead letter, by its word
     "missing": "the file is gone or the link is broken: put it back and run again",
@@ -122,6 +123,7 @@ def analyze(
 
     from moodstream.pipelines.config import Config
     from moodstream.pipelines.display import display
+    from moodstream.pipelines.interrupt import own_screen, scratch_folder, stoppable
     from moodstream.transforms.session import Settings
 
     if not paths and not more["manifest"]:
@@ -135,7 +137,13 @@ def analyze(
         settings=Settings(emotions_for=emotions_for, features=features, max_hours=max_hours),
         **more,
     )
-    with display(Console(stderr=True)) as on_progress:
+    apart = config.workers > 1
+    with (
+        scratch_folder() as scratch,
+        stoppable(scratch, STOPPED, at_once=apart),
+        own_screen(scratch / "workers.log" if apart else None) as screen,
+        display(Console(file=screen)) as on_progress,
+    ):
         from moodstream.pipelines import catalogue  # seconds: the display is there before
 
         report = catalogue.run(config, on_progress=on_progress)

@@ -88,7 +88,7 @@ def test_defaults_are_those_of_the_configuration(ran):
     ("error", "status", "said"),
     [
         (UsageError("no such file: a"), 2, "no such file: a"),
-        (StoreError("disk full"), 1, "disk full\nNothing is half done"),
+        (StoreError("disk full [while running 'write rows']"), 1, "disk full\nNothing is half done"),
         (KeyboardInterrupt(), 130, "stopped. The same command goes on where it stopped."),
     ],
 )

@@ -102,7 +102,7 @@ def test_without_a_terminal_lines_are_printed(monkeypatch):
         on_progress(Progress("plan", media=2, size=10))
         on_progress(Progress("done", "[red]a", size=5, seconds=12.0))
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("0/2 media")
+    assert lines[0] == "2 media to look at"
     assert lines[1].startswith("1/2 media · 12 s")
     assert "\x1b" not in out.getvalue()
 
