@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 _UNKNOWN_SIZE = 0x7FFF_0000  # recorders write sizes from here up when they cannot come back to fix them
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+_MAX_PADDING = 4_096
 _MPEG_KBPS = {  # by (version is 1, layer)
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -112,6 +114,11 @@ def frame_bytes(header: bytes) -> int:
         return (12 * bps // rate_hz + padding) * 4
     samples = 576 if layer == 3 and version != 3 else 1152
     return samples // 8 * bps // rate_hz + padding
+
+
+def is_filler(packet: bytes) -> bool:
+    """Whether a packet that does not decode is none: a tag between or behind frames, or a little padding."""
+    return packet.startswith(_TAGS) or (len(packet) <= _MAX_PADDING and not any(packet))
 
 
 def ogg_is_whole(tail: bytes) -> bool:

@@ -10,6 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
+from moodstream.transforms.completeness import is_filler
 from moodstream.transforms.errors import DecodeError
 
 _SLACK_MS = 40  # time stamps may be off by this much before they count: containers round, clocks wander
@@ -67,7 +68,8 @@ class Decoder:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                self.message, self.bad_tail = str(error), self.bad_tail + 1
+                if not is_filler(bytes(packet)):
+                    self.message, self.bad_tail = str(error), self.bad_tail + 1
                 continue
             if packet.size:
                 self.packets += 1

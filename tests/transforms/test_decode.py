@@ -225,7 +225,8 @@ def test_joined_streams_go_on(tmp_path: Path) -> None:
     assert abs(joined(heard).shape[1] - 96_000) < 2_000
     wide = encode(tmp_path / "1.mp3", sound(2, 44_100, 2), 44_100)
     narrow = encode(tmp_path / "2.mp3", sound(2, 22_050, 1), 22_050)
-    heard, _ = gather(io.BytesIO(wide.read_bytes() + narrow.read_bytes()))
+    heard, error = gather(io.BytesIO(wide.read_bytes() + narrow.read_bytes()))
+    assert error == ""
     assert {(clip.rate_hz, len(clip.samples)) for clip in heard} == {(44_100, 2)}
     assert abs(joined(heard).shape[1] - 4 * 44_100) < 10_000
     assert np.abs(joined(heard)[:, -44_100:]).max() > 0.1
@@ -263,6 +264,20 @@ def test_a_cut_file_says_so_after_its_last_block(tmp_path: Path, extension: str,
         )
 
 
+@pytest.mark.parametrize("extension", ENCODERS)
+@pytest.mark.parametrize("missing", [1, 7])
+def test_a_few_missing_bytes_are_noticed(tmp_path: Path, extension: str, missing: int) -> None:
+    data = make(tmp_path, extension)[0].read_bytes()
+    assert gather(io.BytesIO(data[:-missing]))[1] == "truncated"
+
+
+def test_an_mp3_that_lacks_whole_frames(tmp_path: Path) -> None:
+    path, _, _ = make(tmp_path, "mp3")
+    with av.open(str(path)) as opened:
+        sizes = [packet.size for packet in opened.demux(audio=0) if packet.size]
+    assert gather(io.BytesIO(path.read_bytes()[: -sum(sizes[-10:])]))[1] == "truncated"
+
+
 def test_an_mp4_cut_behind_its_index_gives_what_is_there(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", sound(3, 44_100, 2), 44_100, options={"movflags": "faststart"})
     part, error = gather(io.BytesIO(path.read_bytes()[: path.stat().st_size * 3 // 5]))
@@ -278,10 +293,13 @@ def test_sizes_that_nobody_filled_in_promise_nothing(tmp_path: Path) -> None:
         assert (joined(clips).shape[1], error) == (16_000, "")
 
 
-def test_trailing_tags_are_not_damage(tmp_path: Path) -> None:
+def test_tags_and_padding_are_not_damage(tmp_path: Path) -> None:
     data = encode(tmp_path / "a.mp3", sound(1, 44_100, 2), 44_100).read_bytes()
-    for tag in (b"TAG" + b"title".ljust(125, b" "), b"APETAGEX" + bytes(500) + b"APETAGEX" + bytes(24)):
-        assert gather(io.BytesIO(data + tag))[1] == ""
+    ape = b"APETAGEX" + bytes(500) + b"APETAGEX" + bytes(24)
+    for more in (b"TAG" + b"title".ljust(125, b" "), ape, bytes(1_000), data):
+        assert gather(io.BytesIO(data + more))[1] == ""
+    noise = np.random.default_rng(0).bytes(5_000)
+    assert gather(io.BytesIO(data + noise + data))[1] == "corrupt"
 
 
 def test_damage_in_the_middle_is_corrupt_and_the_rest_is_heard(tmp_path: Path) -> None:
