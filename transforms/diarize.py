@@ -44,7 +44,7 @@ class DiarizeSettings:
             raise ValueError(f"negative cost or count in {self}")
 
 
-# Measured by infra/tune_diarization.py: EDER hardly depends on a cost between 1 and 8; below 4 false boundaries
+# Measured (infra/tune_diarization.py): EDER hardly depends on a cost of 1 to 8; below 4 false boundaries
 # within one emotion multiply, above it short emotions are lost. MUSIC is a choice, not tuned: no corpus has
 # emotions that change within a piece.
 SPEECH = DiarizeSettings()

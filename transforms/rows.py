@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam import PTransform
+from apache_beam.pvalue import PCollection
 
 from moodstream.transforms.diarize import DiarizeSettings
 from moodstream.transforms.series import episode_rows, find_episodes, read_series, summary_rows
@@ -55,7 +57,7 @@ class _Summarize(beam.DoFn):
 
 @beam.typehints.with_input_types(pa.Table)
 @beam.typehints.with_output_types(pa.Table)
-class DiarizeEmotions(beam.PTransform):
+class DiarizeEmotions(PTransform[PCollection[pa.Table], PCollection[pa.Table]]):
     """PCollection of `curve` tables -> PCollection of `episode` tables.
 
     Args:
@@ -66,13 +68,13 @@ class DiarizeEmotions(beam.PTransform):
         super().__init__()
         self.settings = settings
 
-    def expand(self, curves: beam.PCollection) -> beam.PCollection:
+    def expand(self, curves: PCollection[pa.Table]) -> PCollection[pa.Table]:
         return curves | "diarize" >> beam.ParDo(_Diarize(self.settings))
 
 
 @beam.typehints.with_input_types(pa.Table)
 @beam.typehints.with_output_types(pa.Table)
-class SummarizeMedia(beam.PTransform):
+class SummarizeMedia(PTransform[PCollection[pa.Table], PCollection[pa.Table]]):
     """PCollection of `curve` tables -> PCollection of `summary` tables; the sides of a call in one element.
 
     Args:
@@ -83,5 +85,5 @@ class SummarizeMedia(beam.PTransform):
         super().__init__()
         self.settings = settings
 
-    def expand(self, curves: beam.PCollection) -> beam.PCollection:
+    def expand(self, curves: PCollection[pa.Table]) -> PCollection[pa.Table]:
         return curves | "summarize" >> beam.ParDo(_Summarize(self.settings))
