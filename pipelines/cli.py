@@ -77,7 +77,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except StoreError as error:
         said = re.sub(r" \[while running .*\]$", "", str(error))  # Beam's addition
         click.echo(
-            f"moodstream: {said}\nNothing is half done: put that right, then give the same command again.",
+            f"moodstream: {said}\nPut that right, then give the same command again; nothing is half done.",
             err=True,
         )
         return EXIT_ERROR

@@ -125,7 +125,7 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
             out[key] = {word(label): value for label, value in pairs(row[key])}
     if "emotion" in out:
         out["emotion"] = word(out["emotion"])
-    return _plain(out)  # type: ignore[no-any-return]
+    return _plain(out)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,10 @@ FORMATS = ("jams", "rttm", "sed", "textgrid", "webvtt", "audformat", "csv")
 @click.option(
     "--out", metavar="DIR", required=True, type=click.Path(file_okay=False), help="Where the files go."
 )
-def export(lake: str, media: tuple[str, ...], form: str, out: str) -> None:
+@click.option(
+    "--modality", metavar="NAME", help="speech, music, symbolic or fused; default: the best there is."
+)
+def export(lake: str, media: tuple[str, ...], form: str, out: str, modality: str | None) -> None:
     """Write MEDIA of a lake (all, when none is named) as files for other tools.
 
     \b
@@ -28,9 +31,8 @@ def export(lake: str, media: tuple[str, ...], form: str, out: str) -> None:
     moodstream export lake song.mp3 --format jams --out jams/
     moodstream export lake --format webvtt --out subtitles/
     """
-    from moodstream.sinks.exports import export as write
+    from moodstream.sinks.export import export as write
     from moodstream.sinks.read import Lake
 
-    store = Lake(lake.removeprefix("parquet:"))
-    files = write(store, list(media) or store.media_ids(), form, out)
+    files = write(Lake(lake.removeprefix("parquet:")), form, out, media, modality)
     click.echo(f"{len(files):,} files in {out}")

@@ -14,6 +14,7 @@ import pytest
 
 from moodstream.pipelines import cli, tabular
 from moodstream.pipelines.commands.analyze import ADVICE, closing, printable
+from moodstream.pipelines.commands.export import FORMATS
 from moodstream.pipelines.runlog import RunReport
 from moodstream.transforms.errors import StoreError, UsageError
 
@@ -88,7 +89,7 @@ def test_defaults_are_those_of_the_configuration(ran):
     ("error", "status", "said"),
     [
         (UsageError("no such file: a"), 2, "no such file: a"),
-        (StoreError("disk full [while running 'write rows']"), 1, "disk full\nNothing is half done"),
+        (StoreError("disk full [while running 'write rows']"), 1, "disk full\nPut that right"),
         (KeyboardInterrupt(), 130, "stopped. The same command goes on where it stopped."),
     ],
 )
@@ -282,6 +283,21 @@ def test_training_is_called_and_measures_are_printed(monkeypatch, capsys):
     out = capsys.readouterr()
     assert out.out == "UAR  0.700  [0.650, 0.750]\n"
     assert "fold 1: fit 50%" in out.err
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_export_writes_files_in_every_format(lake_folder, tmp_path, capsys, form):
+    assert cli.run(["export", str(lake_folder), "song.wav", "--format", form, "--out", str(tmp_path)]) == 0
+    count = int(capsys.readouterr().out.split()[0])
+    assert 0 < count <= sum(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_export_knows_the_formats_and_the_media(lake_folder, tmp_path, capsys):
+    from moodstream.sinks import export
+
+    assert tuple(export.FORMATS) == FORMATS
+    assert cli.run(["export", str(lake_folder), "nobody", "--format", "csv", "--out", str(tmp_path)]) == 2
+    assert "no media 'nobody'" in capsys.readouterr().err
 
 
 def test_compact_tells_what_it_did(lake_folder, tmp_path, capsys):
