@@ -184,7 +184,7 @@ class Summary(Span):
     talk_ms: int | None  # calls: this channel's talk time
     non_talk_ms: int | None  # calls: time in which no side talks
     interruptions: int | None  # calls: how often this side starts while another talks
-    sentiment_by_quarter: list[float] | None  # calls: -5..5
+    sentiment_by_quarter: list[float | None] | None  # calls: -5..5
     features: dict[str, float] | None  # musical context (tempo_bpm, loudness_range_lu, ...), on request
     key: str | None  # musical key, on request
 

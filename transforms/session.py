@@ -24,12 +24,14 @@ from moodstream.transforms.channels import MixDown
 from moodstream.transforms.curve import Mask, SpanInfo
 from moodstream.transforms.elements import Clip, Media
 from moodstream.transforms.engine import Engine
+from moodstream.transforms.features import MusicalContext
 from moodstream.transforms.loudness import Loudness
 from moodstream.transforms.resample import Resample
 from moodstream.transforms.talk import Talk, measure_talk
 from moodstream.transforms.track import Heard, Rows, Track, merge
 
 GATHER_S = 60  # sound gathered for one call of the networks; the rows do not depend on it
+CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
 CALL_ROLES = {"agent", "customer"}
 
 _SILENCE, _MUSIC_CELL = ACTIVITIES.index("silence"), ACTIVITIES.index("music")
@@ -73,8 +75,11 @@ def may_judge(media: Media, role: str | None, settings: Settings) -> bool:
 class _Channel:
     """One channel's way from samples to what is heard in each cell."""
 
-    def __init__(self, name: str, role: str | None, judged: bool, rate_hz: int, engine: Engine) -> None:
+    def __init__(
+        self, name: str, role: str | None, judged: bool, rate_hz: int, engine: Engine, *, keep_sound: bool
+    ) -> None:
         self.name, self.role, self.judged = name, role, judged
+        self.sound: list[Float] | None = [] if keep_sound else None  # of cells that are not estimated yet
         self.resample = Resample(rate_hz)
         self.stream = engine.audio.stream()
         self.loudness: list[Float] = []
@@ -89,6 +94,8 @@ class _Channel:
 
     def _estimate(self) -> AudioEstimates:
         sound, self.gathered = np.concatenate(self.gathered), []
+        if self.sound is not None:
+            self.sound.append(sound)
         return self.stream.push(sound)
 
     def flush(self) -> list[AudioEstimates]:
@@ -100,6 +107,13 @@ class _Channel:
         known = np.concatenate([*self.loudness, np.empty(0, np.float32)])
         self.loudness = [known[cells:]]
         return np.pad(known[:cells], (0, max(0, cells - len(known))), constant_values=np.nan)
+
+    def take_sound(self, cells: int) -> Float:
+        """The next cells' sound at 16 kHz, [cells, 8000]; zeros where the last cell has none."""
+        known = np.concatenate([*(self.sound or []), np.empty(0, np.float32)])
+        samples = cells * CELL_SAMPLES
+        self.sound = [known[samples:]]
+        return np.pad(known[:samples], (0, max(0, samples - len(known)))).reshape(cells, CELL_SAMPLES)
 
 
 class Session:
@@ -127,6 +141,7 @@ class Session:
         self._symbolic: Estimates | None = None
         self._sounding: Mask = np.zeros(0, bool)
         self._notes_end_ms = 0
+        self._context = MusicalContext() if settings.features and not is_call(media) else None
 
     @property
     def duration_ms(self) -> int:
@@ -173,8 +188,10 @@ class Session:
             self._hear(channel, channel.flush(), rows)
         self._read_notes_alone(rows)
         talk = self._talk()
-        for (name, _), track in self.tracks.items():
-            merge(rows, track.flush(self.duration_ms, talk.get(name)))
+        features, key = self._context.finish() if self._context else ({}, None)
+        for (name, modality), track in self.tracks.items():
+            musical = {"features": features, "key": key} if features and modality != "speech" else {}
+            merge(rows, track.flush(self.duration_ms, talk.get(name), musical))
         return rows
 
     def _talk(self) -> dict[str, Talk]:
@@ -197,7 +214,14 @@ class Session:
         self._mix = MixDown(rate_hz)
         self._meters = [Loudness(rate_hz, 1 if self.media.split else channels) for _ in names]
         self.channels = [
-            _Channel(name, role, may_judge(self.media, role, self.settings), rate_hz, self.engine)
+            _Channel(
+                name,
+                role,
+                may_judge(self.media, role, self.settings),
+                rate_hz,
+                self.engine,
+                keep_sound=self._context is not None,
+            )
             for name, role in zip(names, roles, strict=True)
         ]
 
@@ -227,6 +251,9 @@ class Session:
                 self._track(channel, "speech").push(Heard(start, activity, heard.loudness, reasons), speech),
             )
             return
+        if self._context is not None:
+            self._context.push(channel.take_sound(n)[_HAS_MUSIC[activity]].ravel())
+            self._context.push_loudness(heard.loudness)
         sources = {
             "speech": (block.speech, _HAS_SPEECH[activity]),
             "music": (block.music, _HAS_MUSIC[activity]),

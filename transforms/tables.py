@@ -20,6 +20,8 @@ _SCALARS: dict[Any, pa.DataType] = {
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
+    if isinstance(annotation, types.UnionType):  # Arrow's values may be null anyway
+        (annotation,) = (option for option in get_args(annotation) if option is not type(None))
     if get_origin(annotation) is list:
         return pa.list_(_arrow_type(get_args(annotation)[0]))
     if get_origin(annotation) is dict:
@@ -38,9 +40,8 @@ def schema_of(row_class: type[elements.Row]) -> pa.Schema:
     hints = get_type_hints(row_class)
     columns = []
     for column in fields(row_class):
-        options = get_args(hints[column.name]) if isinstance(hints[column.name], types.UnionType) else ()
-        inner = next((o for o in options if o is not type(None)), hints[column.name])
-        columns.append(pa.field(column.name, _arrow_type(inner), nullable=bool(options)))
+        hint = hints[column.name]
+        columns.append(pa.field(column.name, _arrow_type(hint), nullable=isinstance(hint, types.UnionType)))
     return pa.schema(columns)
 
 

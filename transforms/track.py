@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,16 +65,19 @@ class Track:
         merge(rows, self._episodes(runs, (block.start + len(block)) * STEP_MS))
         return rows
 
-    def flush(self, duration_ms: int, talk: Talk | None = None) -> Rows:
+    def flush(
+        self, duration_ms: int, talk: Talk | None = None, more: dict[str, Any] | None = None
+    ) -> Rows:
         """The media ended: the last episodes, and the summary.
 
         Args:
             duration_ms: how long the media is.
             talk: how this side of a call talked; None for everything else.
+            more: further columns of the summary.
         """
         rows = self._episodes(self.segmenter.flush(), duration_ms)
         if self.estimated_cells or not self.sparse:
-            columns = self.info.columns() | self.summarizer.finish(talk)
+            columns = self.info.columns() | self.summarizer.finish(talk) | (more or {})
             merge(
                 rows, {"summary": [to_table("summary", [Summary(start_ms=0, end_ms=duration_ms, **columns)])]}
             )
