@@ -22,7 +22,7 @@ from moodstream.transforms.errors import StoreError, UsageError
 __all__ = ["LakeSink", "WriteLake", "done"]
 
 T = TypeVar("T")
-ROW_GROUP = 1 << 16  # rows: one track's read decodes this many at most
+ROW_GROUP = 1 << 14  # rows: what the reader of one track decodes
 _CONFIGURATION: dict[str, str | None] = {
     "delta.dataSkippingStatsColumns": "media_id,take,write_id",
     "delta.appendOnly": "false",

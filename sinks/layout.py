@@ -132,11 +132,17 @@ def file_spans(delta: DeltaTable) -> pl.DataFrame:
     )
 
 
-def files(path: Path, table: str, write_ids: tuple[int, int] | None = None) -> list[str]:
+def files(
+    path: Path,
+    table: str,
+    write_ids: tuple[int, int] | None = None,
+    opened: dict[str, DeltaTable] | None = None,
+) -> list[str]:
     """The Parquet files of one table as it is now.
 
     Args:
         write_ids: leave out files whose writes all lie outside this closed range.
+        opened: Delta tables by name, kept for the next call, which then reads only what is new in their logs.
 
     Raises:
         UsageError: There is no lake and no folder of Parquet files at `path`.
@@ -144,7 +150,12 @@ def files(path: Path, table: str, write_ids: tuple[int, int] | None = None) -> l
     folder = path / table
     spans: Iterable[tuple[str, int, int]]
     if (folder / "_delta_log").is_dir():
-        spans = file_spans(DeltaTable(folder)).select("name", "first", "last").iter_rows()
+        opened = {} if opened is None else opened
+        if table in opened:
+            opened[table].update_incremental()
+        else:
+            opened[table] = DeltaTable(folder)
+        spans = file_spans(opened[table]).select("name", "first", "last").iter_rows()
     elif folder.is_dir():
         names = sorted(file.name for file in folder.glob("*.parquet"))
         spans = ((name, *_span_of(name)) for name in names)

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from moodstream.sinks import queries
 from moodstream.sinks.layout import STORED, TABLES, WRITE_ID, Done, check, counted, done, files
@@ -19,7 +20,7 @@ MODALITIES = ("fused", "symbolic", "music", "speech", "face")  # the best first
 
 
 class Lake:
-    """What is stored at `path`, always as of now.
+    """What is stored at `path`, as of each call. If it is deleted and made anew, make this anew too.
 
     Raises:
         UsageError: There is no lake.
@@ -28,6 +29,7 @@ class Lake:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         check(self.path)
+        self._opened: dict[str, DeltaTable] = {}
 
     def media(self) -> pl.DataFrame:
         """One row a media and take."""
@@ -65,7 +67,7 @@ class Lake:
 
     def alerts(self, media_id: str, take: int | None = None) -> pl.DataFrame:
         """The alerts of one media by time."""
-        return self._of(media_id, "alert", take).sort("start_ms")
+        return self._read("alert", self._take(media_id, take)).sort("start_ms")
 
     def summary(
         self,
@@ -122,7 +124,7 @@ class Lake:
         Raises:
             UsageError: The lake has no such media, or its curve is too empty to compare.
         """
-        self._media(media_id, must=True)
+        self._take(media_id, None)
         return queries.alike(self._arrow(queries.ARCS, bins=queries.BINS), media_id, limit)
 
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -130,7 +132,7 @@ class Lake:
         connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
         connection.execute("CREATE SCHEMA stored")
         for name in ("media", *(name for name in TABLES if name != "media")):  # media first
-            sources = files(self.path, name)
+            sources = files(self.path, name, opened=self._opened)
             if sources:
                 listed = ", ".join(_literal(source) for source in sources)
                 connection.execute(f"CREATE VIEW stored.{name} AS SELECT * FROM read_parquet([{listed}])")
@@ -148,50 +150,57 @@ class Lake:
     def _frame(self, query: str, **values: Any) -> pl.DataFrame:
         return pl.DataFrame(self._arrow(query, **values))
 
-    def _media(self, media_id: str, must: bool = False) -> pl.DataFrame:
-        sources = files(self.path, "media")
-        rows = (
-            pl.scan_parquet(sources, glob=False) if sources else pl.LazyFrame(STORED["media"].empty_table())
-        )
-        found = rows.filter(pl.col("media_id") == media_id).collect()
-        if must and found.is_empty():
+    def _media(self, media_id: str, columns: list[str] | None = None) -> pl.DataFrame:
+        """The counted media rows of one media, one a take, in order."""
+        sources = files(self.path, "media", opened=self._opened)
+        if sources:
+            found = _rows(sources, pl.col("media_id") == media_id, columns)
+        else:
+            found = pl.DataFrame(STORED["media"].empty_table())
+        rows = found.sort("take", "analyzed_at", "analysis_id", WRITE_ID)
+        return rows.unique("take", keep="last", maintain_order=True)
+
+    def _take(self, media_id: str, take: int | None) -> pl.DataFrame:
+        """Which write holds a take of a media, the last one if None.
+
+        Raises:
+            UsageError: The lake has no such media.
+        """
+        media = self._media(media_id, ["media_id", "take", "analyzed_at", "analysis_id", WRITE_ID])
+        if media.is_empty():
             raise UsageError(f"the lake {self.path} has no media {media_id!r}")
-        return found.sort("take", "analyzed_at", "analysis_id", WRITE_ID).unique(
-            "take", keep="last", maintain_order=True
-        )
+        return media.tail(1) if take is None else media.filter(pl.col("take") == take)
 
-    def _read(self, table: str, media: pl.DataFrame) -> pl.DataFrame:
+    def _read(self, table: str, media: pl.DataFrame, columns: list[str] | None = None) -> pl.DataFrame:
         """The rows of some takes of one media, which the statistics find in one file or a few."""
-        parts = []
+        parts = [pl.DataFrame(STORED[table].empty_table()).select(columns or pl.exclude(WRITE_ID))]
         for media_id, take, write_id in media.select("media_id", "take", WRITE_ID).iter_rows():
-            sources = files(self.path, table, (write_id, write_id))
+            sources = files(self.path, table, (write_id, write_id), self._opened)
             if sources:
-                mine = (
-                    (pl.col(WRITE_ID) == write_id)
-                    & (pl.col("media_id") == media_id)
-                    & (pl.col("take") == take)
-                )
-                parts.append(pl.scan_parquet(sources, glob=False).filter(mine).collect())
-        rows = pl.concat(parts) if parts else pl.DataFrame(STORED[table].empty_table())
-        return rows.drop(WRITE_ID)
-
-    def _of(self, media_id: str, table: str, take: int | None) -> pl.DataFrame:
-        media = self._media(media_id, must=True)
-        return self._read(table, media.tail(1) if take is None else media.filter(pl.col("take") == take))
+                same = pl.col(WRITE_ID) == write_id
+                same &= (pl.col("media_id") == media_id) & (pl.col("take") == take)
+                parts.append(_rows(sources, same, columns or list(parts[0].columns)))
+        return pl.concat(parts)
 
     def _spans(
         self, table: str, media_id: str, channel: str | None, modality: str | None, take: int | None
     ) -> pl.DataFrame:
-        rows = self._of(media_id, table, take)
+        media = self._take(media_id, take)
+        rows = self._read(table, media)
         if channel is not None:
             rows = rows.filter(pl.col("channel") == channel)
         if modality is not None:
             return rows.filter(pl.col("modality") == modality)
-        best = self._of(media_id, "summary", take).select("channel", "modality", "estimated_share")
+        best = self._read("summary", media, ["channel", "modality", "estimated_share"])
         empty = (pl.col("modality") != "fused") & (pl.col("estimated_share") == 0)
         rank = pl.col("modality").replace_strict(MODALITIES, range(len(MODALITIES)), default=len(MODALITIES))
         best = best.sort(empty, rank).unique("channel", keep="first", maintain_order=True)
         return rows.join(best, on=["channel", "modality"], how="semi")
+
+
+def _rows(sources: list[str], which: pl.Expr, columns: list[str] | None) -> pl.DataFrame:
+    rows = pl.scan_parquet(sources, glob=False).filter(which)
+    return rows.select(columns or pl.all()).collect()
 
 
 def _literal(path: str) -> str:

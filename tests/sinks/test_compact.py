@@ -103,20 +103,20 @@ def test_beside_writers_and_another_compaction(tmp_path, commit, processes):
     path = tmp_path / "lake"
     for table in TABLES:
         create(path, table)
-    work = [[commit(f"{w} {i % 5}", version=i) for i in range(15)] for w in range(2)]
+    work = [[commit(f"{w} {i % 5}", version=i) for i in range(10)] for w in range(2)]
     running = [processes.Process(target=_write_on, args=(path, commits)) for commits in work]
-    running += [processes.Process(target=_compact_on, args=(path, 6)) for _ in range(2)]
+    running += [processes.Process(target=_compact_on, args=(path, 4)) for _ in range(2)]
     for process in running:
         process.start()
     for process in running:
         process.join()
         assert process.exitcode == 0
-    expected = [(f"{w} {i}", str(10 + i), 24) for w in range(2) for i in range(5)]
+    expected = [(f"{w} {i}", str(5 + i), 24) for w in range(2) for i in range(5)]
     query = "SELECT media_id, model_version, count(*) FROM curve GROUP BY ALL ORDER BY ALL"
     with Lake(path).connection() as connection:
         assert connection.sql(query).fetchall() == expected
     stored = read(path, "curve")
-    assert len(stored) == 2 * 15 * 24  # every row once, counted or not
+    assert len(stored) == 2 * 10 * 24  # every row once, counted or not
     compact(path)
     assert len(read(path, "curve")) == len(stored)
 
