@@ -171,6 +171,8 @@ def test_json_is_a_list_of_objects(lake_folder, capsys):
     assert rows[3]["analyzed_at"] == "2026-01-02T03:04:00+00:00"
     assert cli.run(["query", str(lake_folder), "SELECT 1 AS a WHERE false", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+    assert cli.run(["query", str(lake_folder), SQL, "--format", "json", "--limit", "2"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 def test_csv_and_parquet_come_back_as_they_went(lake_folder, tmp_path):
