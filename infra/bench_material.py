@@ -92,7 +92,7 @@ def write_mp3(path: Path, sound: Iterator[Float], rate_hz: int, kbit_s: int, *, 
     """Encode an mp3 unless it is there already."""
     if path.exists():
         return path
-    unfinished = path.with_suffix(".part.mp3")
+    unfinished = path.with_suffix(f".{os.getpid()}.mp3")
     layout = "stereo" if stereo else "mono"
     with av.open(str(unfinished), "w") as out:
         stream = out.add_stream("libmp3lame", rate=rate_hz, options={"compression_level": "9"})

@@ -14,10 +14,12 @@ LINES: dict[str, tuple[Line, ...]] = {
             "",
         ),
         ("mp3: whole analysis", lambda f: f"{f['analyze_x_real_time']:.0f}x real time", ""),
-        ("mp3: analysis / decode", lambda f: f"{f['ratio']:.2f}", "at most 2.5, aim 1.5"),
+        ("mp3: analysis / decode", lambda f: _both(f, "ratio", ".2f"), "at most 2.5, aim 1.5"),
     ),
-    "midi": (("MIDI: whole analysis", lambda f: f"{f['x_real_time']:,.0f}x real time", "at least 2,000x"),),
-    "clips": (("3-second clips, one core", lambda f: f"{f['clips_a_second']:.0f} a second", "at least 100"),),
+    "midi": (
+        ("MIDI: whole analysis, x real time", lambda f: _both(f, "x_real_time", ",.0f"), "at least 2,000"),
+    ),
+    "clips": (("3-second clips a second", lambda f: _both(f, "clips_a_second", ".0f"), "at least 100"),),
     "workers": (
         ("two workers / one", lambda f: f"{f['speed_up']:.2f}", "at least 1.7"),
         ("two workers / one, start-up included", lambda f: f"{f['speed_up_with_start']:.2f}", ""),
@@ -33,10 +35,21 @@ LINES: dict[str, tuple[Line, ...]] = {
         ("peak memory, long / short", lambda f: f"{f['ratio']:.2f}", "within 1.1"),
     ),
     "lake": (
-        ("lake: one track's curve", lambda f: f"{f['one_curve_ms']:.0f} ms", "under 50 ms"),
-        ("lake: --rising over all tracks", lambda f: f"{f['rising_s']:.2f} s", "under 2 s"),
+        ("lake: one track's curve", lambda f: f"{_question(f, 'one_curve'):.0f} ms", "under 50 ms"),
+        ("lake: --rising over all tracks", lambda f: f"{_question(f, 'rising'):,.0f} ms", "under 2,000 ms"),
+        ("lake: --like over all tracks", lambda f: f"{_question(f, 'like'):,.0f} ms", ""),
     ),
 }
+
+
+def _both(found: Found, name: str, form: str) -> str:
+    """By the clock, and by the time on the processor, which another load does not stretch."""
+    return f"{found[name]:{form}} (CPU time: {found[name + '_cpu']:{form}})"
+
+
+def _question(found: Found, name: str) -> float:
+    wall_ms: float = found["as_written"][name]["wall_ms"]
+    return wall_ms
 
 
 def _peak(part: Found) -> str:
