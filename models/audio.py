@@ -8,6 +8,7 @@ stand alone: one row a sound, pooled over all of it.
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from moodstream.models.base import (
 )
 from moodstream.models.features import N_COLUMNS, FrontEnd, frames_of
 from moodstream.models.network import STRIDE, EncoderStream, MoodNetwork, Output, Shape
-from moodstream.models.pooling import N_SUMS, cell_sums, window_sums
+from moodstream.models.pooling import N_SUMS, cell_sums, quiet_cells, window_sums
 from moodstream.models.registry import Card
 
 _BATCH = 32  # sounds a network sees at once in `estimate`
@@ -204,7 +205,7 @@ class CellStream:
             past, future = network.shape.past_cells, network.shape.future_cells
             windows = (window_sums(part[:known], past, future)[begin:end] for part in (learned, self._fixed))
             outputs.append(network.heads(*windows)[0])
-        estimates = models._estimates(self._next, outputs)
+        estimates = hush(models._estimates(self._next, outputs), self._fixed[begin : max(end, begin)])
         self._next += max(end - begin, 0)
         forget = max(self._next - models.past - self._first, 0)
         if forget:
@@ -212,6 +213,17 @@ class CellStream:
             self._learned = [part[forget:].clone() for part in self._learned]
             self._first += forget
         return estimates
+
+
+def hush(estimates: AudioEstimates, sums: Tensor) -> AudioEstimates:
+    """The estimates with cells that are silence by their own level called so, whatever lies around them.
+
+    Args:
+        sums: of the single cells, [n, N_SUMS].
+    """
+    silence = np.eye(len(ACTIVITIES), dtype=np.float32)[ACTIVITIES.index("silence")]
+    activity = np.where(quiet_cells(sums).numpy()[:, None], silence, estimates.activity)
+    return replace(estimates, activity=activity)
 
 
 def load_network(name: str, folder: Path = registry.FOLDER) -> MoodNetwork:

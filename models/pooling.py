@@ -27,7 +27,7 @@ LEVEL_STATISTICS = [  # those that the gain shifts: mean log-mel and level, of a
     *range(_VOICED_AT, _VOICED_AT + _LEVEL + 1),
     *range(_UNVOICED_AT, _UNVOICED_AT + N_MELS),
 ]
-MODULATION_STATISTICS = [*range(_MEANS + COLUMNS.modulation.start, _MEANS + COLUMNS.modulation.stop)]
+QUIET_DBFS = -62.0  # a half second below this is silence, whatever surrounds it
 _FLOOR = 1e-4  # variance added before a root, so that the root is smooth and a constant gives 0.01
 
 
@@ -87,6 +87,11 @@ def moments(weight: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     """Mean and deviation from sums of weights, of weighted values and of their squares."""
     mean = first / weight
     return mean, ((second / weight - mean**2).clamp(min=0) + _FLOOR).sqrt()
+
+
+def quiet_cells(sums: Tensor) -> Tensor:
+    """Which cells, [n] of bool, are silence by their own level: sums [n, N_SUMS] of single cells."""
+    return sums[:, 0] < CELL_FRAMES * 10 ** (QUIET_DBFS / 10 * 0.2)
 
 
 def window_sums(cells: Tensor, past: int, future: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodstream.models.audio import AudioModels
+from moodstream.models.audio import AudioModels, hush
 from moodstream.models.base import CELL_FRAMES, HOP, AudioEstimates, Estimates, Float
 from moodstream.models.features import COLUMNS, LEFT, LOOKAHEAD_FRAMES, PAST_FRAMES, WINDOW, base_columns
 from moodstream.models.features import _constants as constants
@@ -62,7 +62,8 @@ def reference(models: AudioModels, samples: Float) -> AudioEstimates:
     frames = reference_frames(samples)
     cells = -(-len(frames) // CELL_FRAMES)
     speech, music, activity = (_estimates(network, frames, cells) for network in models.networks)
-    return AudioEstimates(0, activity.scores, speech, music)
+    padded = torch.nn.functional.pad(frames, (0, 0, 0, -len(frames) % CELL_FRAMES))
+    return hush(AudioEstimates(0, activity.scores, speech, music), cell_sums(padded, len(frames)))
 
 
 def _estimates(network: MoodNetwork, frames: Tensor, cells: int) -> Estimates:
