@@ -134,6 +134,8 @@ class AudioFile:
             self._container.close()
             if self._bytes.error is not None:
                 raise ReadError("unreadable", str(self._bytes.error)) from error
+            if isinstance(error, DecodeError) and not self._is_whole:
+                raise DecodeError("truncated", f"its index is incomplete: {error}") from error
             raise
         starts = [s.start_time * s.time_base for s in films if s.start_time is not None and s.time_base]
         self._clock = Clock(first, self._decoder.stream, self.rate_hz, min(starts, default=None))
@@ -240,8 +242,6 @@ class AudioFile:
     def _pick_stream(self) -> AudioStream:
         streams = self._container.streams
         if not streams.audio:
-            if not self._is_whole:
-                raise DecodeError("truncated", "it ends within its index (moov)")
             if self.kind == "video":
                 raise DecodeError("no_audio", "pictures without sound")
             raise DecodeError("not_media", "there is no sound in it")
