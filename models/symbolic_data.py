@@ -53,10 +53,10 @@ class Piece:
     ratings: npt.NDArray[np.float64] | None = None  # [m, 2]
 
 
-def read_pieces(data: str | os.PathLike[str] | None) -> list[Piece]:
-    """All labelled pieces (see `corpora.read_corpus`)."""
+def read_pieces(data: str | os.PathLike[str] | None, every: int = 1) -> list[Piece]:
+    """All labelled pieces (see `corpora.read_corpus`), or every so many of them."""
     pieces = []
-    for row in read_corpora(["emopia", "vgmidi"], data).iter_rows(named=True):
+    for row in read_corpora(["emopia", "vgmidi"], data)[::every].iter_rows(named=True):
         notes = parse_midi(Path(row["file"]).read_bytes())
         if row["corpus"] == "emopia":
             label = QUADRANTS.index(row["quadrant"])

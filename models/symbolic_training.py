@@ -207,10 +207,9 @@ def cross_validate(
 
 
 def _ready(data: str | os.PathLike[str] | None, smoke: bool) -> tuple[list[Piece], Recipe, int]:
-    pieces = read_pieces(data)
-    if not smoke:
-        return pieces, Recipe(), VARIANTS
-    return pieces[::12], replace(Recipe(), steps=4), 1
+    if smoke:
+        return read_pieces(data, every=24), replace(Recipe(), steps=2), 1
+    return read_pieces(data), Recipe(), VARIANTS
 
 
 def _within(progress: Progress, stage: str) -> Progress:

@@ -25,6 +25,8 @@ from moodstream.models.symbolic_data import rated_edges, vary
 from moodstream.models.symbolic_training import measure
 from moodstream.models.training import train
 
+torch.set_num_threads(1)  # a second thread costs more than it brings for networks of this size
+
 STORED = registry.FOLDER / "symbolic" / "predictions.parquet"
 
 

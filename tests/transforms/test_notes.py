@@ -170,6 +170,8 @@ def test_truncated_anywhere_is_corrupt(music: Path) -> None:
 def test_giant_ticks_are_bounded() -> None:
     long = [on(60), off(60, 0x0FFFFFFF)]
     assert error_of(midi(long, ticks=1)) == "corrupt"  # four years
+    slow = mido.MetaMessage("time_signature", numerator=255, denominator=1)
+    assert error_of(midi([slow, *long], ticks=1)) == "corrupt"  # four years in few bars
     signature = mido.MetaMessage("time_signature", numerator=1, denominator=64)
     tempo = mido.MetaMessage("set_tempo", tempo=1)
     assert error_of(midi([tempo, signature, *long], ticks=16)) == "corrupt"  # minutes, but 10^8 bars
