@@ -25,7 +25,7 @@ from tests.support.media_files import ENCODERS, Float, encode, sound, write_wav
 
 LOSSLESS = ("wav", "flac", "aiff", "mov", "mkv", "caf", "au")
 RATES = {"opus": 48_000, "webm": 48_000, "amr": 8_000}
-WORDS = frozenset(
+WORDS = {"no_codec", "unreadable"} | frozenset(
     {"empty", "truncated", "corrupt", "not_media", "no_audio", "non_finite", "too_long", "too_wide"}
 )
 FILMS = ("mp4", "mov", "mkv", "webm", "ts")
