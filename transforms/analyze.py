@@ -19,6 +19,7 @@ from apache_beam import PTransform
 from apache_beam.pvalue import PCollection
 
 from moodstream.models.base import Notes
+from moodstream.transforms.clips import dead_letter
 from moodstream.transforms.decode import open_audio
 from moodstream.transforms.elements import (
     SCHEMA_VERSION,
@@ -66,19 +67,7 @@ class _Findings:
 
     def refuse(self, part: Part, error: MediaError) -> None:
         """Note what could not be done with a part, and go on."""
-        self.letters.append(
-            DeadLetter(
-                media_id=self.media.media_id,
-                take=self.media.take,
-                schema_version=SCHEMA_VERSION,
-                analysis_id=self.analysis_id,
-                reference=part.source,
-                source=part.source,
-                stage=error.stage,
-                error=error.error,
-                message=str(error),
-            )
-        )
+        self.letters.append(dead_letter(self.media, self.analysis_id, part.source, error))
 
     def rows(self) -> Rows:
         return {"dead_letter": [to_table("dead_letter", self.letters)]} if self.letters else {}
