@@ -6,6 +6,7 @@ cannot be decoded comes out beside them as dead letters.
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 from apache_beam import PTransform
@@ -37,7 +38,7 @@ class _Decode(beam.DoFn):
     def __init__(self, max_hours: float) -> None:
         self.max_hours = max_hours
 
-    def process(self, media: Media) -> Iterator[tuple[str, Clip] | TaggedOutput[DeadLetter]]:
+    def process(self, media: Media) -> Iterator[Any]:
         sound = next((part.source for part in media.parts if part.kind != "midi"), None)
         if sound is None:
             return
