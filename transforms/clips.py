@@ -13,7 +13,7 @@ from apache_beam import PTransform
 from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
 
 from moodstream.transforms.decode import MAX_HOURS, open_audio
-from moodstream.transforms.elements import SCHEMA_VERSION, Clip, DeadLetter, Media
+from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Media
 from moodstream.transforms.errors import MediaError
 
 CLIPS, DEAD_LETTERS = "clips", "dead_letters"
