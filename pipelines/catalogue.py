@@ -16,6 +16,7 @@ from moodstream.sinks.stores import open_store
 from moodstream.transforms.analyze import AnalyzeMedia
 from moodstream.transforms.elements import Media
 from moodstream.transforms.engine import Engine
+from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.read import find_media
 from moodstream.transforms.skip import SkipDone
 
@@ -61,7 +62,10 @@ def run(config: Config, on_progress: OnProgress | None = None) -> RunReport:
         pair=config.pair,
     )
     sink = open_store(config.out)
-    sink.open()
+    try:
+        sink.open()
+    except StoreError as error:
+        raise UsageError(f"nothing was done: {error}") from error
     sink.close()
     skipped = 0
 
