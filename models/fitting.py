@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from moodstream.models.base import CELL_FRAMES, Float
 from moodstream.models.examples import Prepared, Progress, silent
 from moodstream.models.features import N_BASE
-from moodstream.models.network import MoodNetwork, Output, Shape
+from moodstream.models.network import MoodNetwork, Output, Shape, likeness
 from moodstream.models.pooling import N_SUMS, statistics, window_sums
 
 Rows = npt.NDArray[np.int64]
@@ -36,9 +36,11 @@ class Recipe:
     smoothing: float = 0.05  # of the labels
     crop_cells: tuple[int, int] = (4, 8)  # length of a random crop
     clean: float = 0.5  # chance of the sound as it is, rather than one of its variants
+    altered: float = 1.0  # weight of an augmented variant in the wide branch
     wide_penalty: float = 1e-2  # L2 of the shared wide weights for labels
     own_penalty: float = 3e-2  # L2 of each corpus's own addition
     number_penalty: float = 30.0  # how much stronger both are for the dimensions
+    kernel_penalty: float = 0.03  # ridge of the kernel branch
     deep_share: float = 0.5  # of the deep branch in the average; 1: no wide branch
     ignored: tuple[int, ...] = ()  # statistics to leave out, such as those that the gain shifts
     scores_weight: float = 1.0
@@ -103,6 +105,8 @@ def fit(
     network.scale[list(recipe.ignored)] = 0.0
     if recipe.deep_share < 1 or not recipe.steps:
         _fit_wide(network, prepared, rows, targets, recipe, seed)
+    if shape.landmarks:
+        _fit_kernel(network, prepared, rows, recipe, seed)
     network.deep_share.fill_(recipe.deep_share if recipe.steps else 0.0)
     if recipe.steps:
         _fit_deep(network, prepared, rows, targets, recipe, seed, progress)
@@ -126,17 +130,20 @@ def _fit_wide(
     network: MoodNetwork, prepared: Prepared, rows: Rows, targets: Targets, recipe: Recipe, seed: int
 ) -> None:
     draw = np.random.default_rng(seed)
-    parts, owners = [], []
+    parts, owners, altered = [], [], []
     for variant in range(prepared.variants):
         parts.append(
             _crop_sums(prepared, rows * prepared.variants + variant, recipe, draw, whole=variant == 0)
         )
         owners.append(rows)
+        altered.append(np.full(len(rows), variant > 0))
     z = network.standardize(torch.cat(parts))
     owner = torch.from_numpy(np.concatenate(owners))
     order = torch.argsort(targets.corpus[owner], stable=True)  # a corpus's rows side by side
     owner, z = owner[order], torch.cat((z, torch.ones(len(z), 1)), 1)[order]
-    weight = targets.weight[owner] / targets.weight[owner].sum()
+    changed = torch.from_numpy(np.concatenate(altered))[order]
+    weight = targets.weight[owner] * torch.where(changed, recipe.altered, 1.0)
+    weight = weight / weight.sum()
     parts_of = torch.split(z, torch.bincount(targets.corpus[owner], minlength=len(targets.allowed)).tolist())
     wide = torch.zeros_like(network.wide, requires_grad=True)
     strength = torch.full(wide[:, 0].shape, recipe.own_penalty)
@@ -157,6 +164,29 @@ def _fit_wide(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     network.wide.data.copy_(wide.detach())
+
+
+def _fit_kernel(network: MoodNetwork, prepared: Prepared, rows: Rows, recipe: Recipe, seed: int) -> None:
+    """Ridge on the likeness to the rated examples as they sound (to all with targets, if none is rated)."""
+    examples = prepared.examples
+    known = rows[[bool(np.isfinite(examples[row].target).any()) for row in rows]]
+    rated = known[[examples[row].weight >= 1 for row in known]]
+    chosen = np.random.default_rng(seed).permutation(rated if len(rated) else known)
+    chosen = np.sort(chosen[: network.shape.landmarks])
+    if not len(chosen):
+        return
+    z = network.standardize(whole_sums(prepared, chosen * prepared.variants))
+    network.landmarks[: len(chosen)] = z
+    target = torch.tensor([examples[row].target for row in chosen])
+    for i in range(target.shape[1]):
+        has = torch.nonzero(target[:, i].isfinite())[:, 0]
+        if not len(has):
+            continue
+        truth = target[has, i].double()
+        system = likeness(z[has], z[has]).double()
+        system.diagonal().add_(recipe.kernel_penalty)
+        network.pull[has, i] = torch.linalg.solve(system, truth - truth.mean()).float()
+        network.pull[-1, i] = truth.mean().float()
 
 
 def _losses(output: Output, targets: Targets, owner: Tensor, recipe: Recipe, smoothing: float) -> Tensor:

@@ -8,7 +8,8 @@ the numbers are those of one pass over the whole sound.
 
 The head has two branches over the same window: `wide` is linear in the fixed statistics (fitted by itself,
 strongly regularised), `deep` sees the learned embedding joined with the statistics. Their outputs are
-averaged.
+averaged. Where ratings are few, a third branch takes the place of the linear one for the dimensions: kernel
+ridge regression on the statistics of the rated examples themselves, which stay in the weights as landmarks.
 """
 
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Shape:
     past_cells: int = 4  # the window of a cell in a curve
     future_cells: int = 3
     dropout: float = 0.3
+    landmarks: int = 0  # rated examples kept for the kernel branch, 0: no such branch
 
     def asdict(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
@@ -152,6 +154,11 @@ class MoodNetwork(nn.Module):
             self.register_buffer(name, torch.zeros(size) if name == "center" else torch.ones(size))
         self.register_buffer("scale", torch.ones(N_STATISTICS))
         self.register_buffer("deep_share", torch.tensor([0.5]))
+        if shape.landmarks:
+            self.register_buffer("landmarks", torch.zeros(shape.landmarks, N_STATISTICS))
+            self.register_buffer("pull", torch.zeros(shape.landmarks + 1, len(DIMENSIONS)))
+        self.landmarks: Tensor
+        self.pull: Tensor  # of each landmark on the dimensions; the last row is the bias
         self.center: Tensor
         self.scale: Tensor
         self.temperature: Tensor  # calibration: logits are divided by it
@@ -200,13 +207,24 @@ class MoodNetwork(nn.Module):
         weight = self.deep[0] if corpus is None else self.deep[0] + self.deep[1 + corpus]
         return _split(_affine(h, weight))
 
+    def kernel(self, z: Tensor) -> Tensor:
+        """Dimensions [b, 3] by likeness to the landmarks: kernel ridge regression."""
+        return _affine(likeness(z, self.landmarks), self.pull)
+
     def _output(self, z: Tensor, h: Tensor, wide: Tensor, deep: Tensor) -> Output:
         mean, log_std, logits = _split(_affine(h, deep))
         shallow = _affine(z, wide)
         share = self.deep_share
-        mean = torch.lerp(shallow[..., :3], mean, share).clamp(-1, 1)
+        numbers = self.kernel(z) if self.shape.landmarks else shallow[..., :3]
+        mean = torch.lerp(numbers, mean, share).clamp(-1, 1)
         logits = torch.lerp(shallow[..., 3:], logits, share)
         return Output(mean, log_std + self.std_scale.log(), logits / self.temperature)
+
+
+def likeness(z: Tensor, others: Tensor) -> Tensor:
+    """Gaussian kernel [b, m] of standardised statistics [b, n] and [m, n]."""
+    distance = (z**2).sum(1, keepdim=True) + (others**2).sum(1) - 2 * z @ others.T
+    return torch.exp(-0.4 / z.shape[1] * distance.clamp(min=0))
 
 
 def _affine(x: Tensor, weight: Tensor) -> Tensor:

@@ -126,6 +126,18 @@ def test_windows_give_a_row_a_cell(trained: tuple[Path, Path]) -> None:
     assert float(network.deep_share) == 0
 
 
+@pytest.mark.parametrize("landmarks", [10, 40])
+def test_the_kernel_branch_learns_the_ratings(trained: tuple[Path, Path], landmarks: int) -> None:
+    prepared = prepare(toy_examples(), 2, trained[1])
+    shape = replace(TOY.shape, corpora=("a", "b"), landmarks=landmarks)
+    network = fit(prepared, shape, np.arange(40), replace(TOY.recipe, steps=0))
+    found = predict(network, prepared, np.arange(40, 48)).mean
+    truth = np.array([toy_examples()[row].target for row in range(40, 48)])
+    np.testing.assert_allclose(found[:, :2], truth[:, :2], atol=0.25)
+    assert int((network.pull[:-1].abs().sum(1) > 0).sum()) == min(landmarks, 16)  # the rated ones
+    assert network.pull[:, 2].abs().max() == 0  # nobody rated dominance
+
+
 def test_features_come_from_the_cache_the_second_time(tmp_path: Path) -> None:
     first = prepare(toy_examples()[:4], 2, tmp_path)
     silent = [replace(example, sound=lambda: np.zeros(5, np.float32)) for example in toy_examples()[:4]]
