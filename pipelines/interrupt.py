@@ -3,6 +3,7 @@
 A store is whole at any moment, so a run may end anywhere. In one process it ends by `KeyboardInterrupt`,
 which Beam may wrap in something else. With worker processes Beam waits for them whatever is raised, and may
 never come back to Python to hear of a signal: the program leaves at once, and workers end when they lose it.
+It leaves too when one of them dies, for which Beam would wait for ever.
 """
 
 import contextlib
@@ -13,12 +14,17 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from typing import TextIO
 
-EXIT_INTERRUPTED = 130
+EXIT_ERROR, EXIT_INTERRUPTED = 1, 130
+WORKER_DIED = (
+    "moodstream: a worker process died, most likely for want of memory. Take fewer --workers; "
+    "the same command goes on where it stopped."
+)
 GRACE_S = 10.0  # how long a stopped run may take to end by itself
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ENDED = b"\0"
@@ -41,10 +47,19 @@ def stoppable(scratch: Path, message: str, at_once: bool) -> Iterator[None]:
     heard, told = os.pipe()  # signals arrive here at once, whatever the main thread is waiting for
     os.set_blocking(told, False)
 
-    def leave() -> None:
-        os.write(screen, f"\n{message}\n".encode())
-        shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(EXIT_INTERRUPTED)
+    def leave(status: int = EXIT_INTERRUPTED, said: str = message) -> None:
+        os.write(screen, f"\n{said}\n".encode())
+        for _ in range(20):  # workers may write there until they notice
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not scratch.exists():
+                break
+            time.sleep(0.1)
+        os._exit(status)
+
+    def mourn(what: threading.ExceptHookArgs) -> None:
+        if at_once and what.thread is not None and what.thread.name == "run_worker":
+            leave(EXIT_ERROR, WORKER_DIED)
+        threading.__excepthook__(what)
 
     def watch() -> None:
         if os.read(heard, 1) == _ENDED:
@@ -61,13 +76,15 @@ def stoppable(scratch: Path, message: str, at_once: bool) -> Iterator[None]:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    hook, threading.excepthook = threading.excepthook, mourn
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    watcher = Thread(target=watch, name="signals", daemon=True)
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
     try:
         yield
     finally:
         signal.set_wakeup_fd(-1)
+        threading.excepthook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         os.write(told, _ENDED)

@@ -11,11 +11,13 @@ import json
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
 
+RATE_S = 60.0  # the pace of work is that of the last so many seconds
 EVERY_S = 0.25  # a worker says at most this often how far it is
 
 
@@ -122,6 +124,7 @@ class Meter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began_s: float | None = None
+        self._marks: deque[tuple[float, float]] = deque()  # when, bytes worked: the last RATE_S seconds
         self._planned_bytes = 0
         self._skipped_bytes = 0.0
         self._done_bytes = 0
@@ -152,6 +155,11 @@ class Meter:
                 self._done_seconds += event.seconds
             else:
                 self._under_way[event.media_id] = event
+            now = self._clock()
+            if not self._marks or now - self._marks[-1][0] >= 1:
+                self._marks.append((now, self._worked_bytes))
+            while now - self._marks[0][0] > RATE_S and len(self._marks) > 2:
+                self._marks.popleft()
 
     @property
     def seconds(self) -> float:
@@ -166,7 +174,7 @@ class Meter:
     @property
     def times_real(self) -> float | None:
         """Seconds of sound a second of wall clock, over all workers."""
-        return self.seconds / self.elapsed_s if self.elapsed_s > 0 else None
+        return self.seconds / self.elapsed_s if self.elapsed_s >= 1 else None
 
     @property
     def _worked_bytes(self) -> float:
@@ -190,11 +198,17 @@ class Meter:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds of wall clock to the end, by the bytes that remain; None while nobody can know."""
-        worked = self._worked_bytes
-        if not worked or self.elapsed_s < 1:
+        """Seconds of wall clock to the end, by the bytes that remain and the pace of the last minute.
+
+        None while nobody can know.
+        """
+        if not self._marks:
             return None
-        return self.elapsed_s * max(self._planned_bytes - self._skipped_bytes - worked, 0) / worked
+        worked, (since_s, before) = self._worked_bytes, self._marks[0]
+        took_s = self._clock() - since_s
+        if worked <= before or took_s < 1:
+            return None
+        return took_s * max(self._planned_bytes - self._skipped_bytes - worked, 0) / (worked - before)
 
     @property
     def finished(self) -> bool:

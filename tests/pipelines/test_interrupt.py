@@ -16,15 +16,21 @@ import sys, threading, time
 from moodstream.pipelines import interrupt
 from moodstream.pipelines.interrupt import scratch_folder, stoppable
 interrupt.GRACE_S = 0.3
-how, folder = sys.argv[1:]
+how = sys.argv[1]
+
+def die():
+    raise RuntimeError("Worker subprocess exited with return code -9")
+
 try:
-    with scratch_folder() as scratch, stoppable(scratch, "stopped early", at_once=how == "at_once"):
+    with scratch_folder() as scratch, stoppable(scratch, "stopped early", at_once=how in ("at_once", "died")):
         print(scratch, flush=True)
         if how == "wrapped":
             try:
                 time.sleep(60)
             except KeyboardInterrupt:
                 raise RuntimeError("KeyboardInterrupt [while running 'x']")
+        if how == "died":
+            threading.Thread(target=die, name="run_worker").start()
         while True:
             try:
                 time.sleep(60)
@@ -42,7 +48,7 @@ except KeyboardInterrupt:
     [("wrapped", 99, ""), ("at_once", 130, "stopped early"), ("deaf", 130, "stopped early")],
 )
 def test_a_signal_ends_it(tmp_path, how, status, said, number):
-    command = [sys.executable, "-c", PROGRAM, how, str(tmp_path)]
+    command = [sys.executable, "-c", PROGRAM, how]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, env=os.environ | {"TMPDIR": str(tmp_path)}) as program:
         scratch = Path(program.stdout.readline().strip())
@@ -54,6 +60,20 @@ def test_a_signal_ends_it(tmp_path, how, status, said, number):
     assert said in err
     assert "Traceback" not in err
     assert ("KeyboardInterrupt" in out) == (status == 99)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_that_dies_ends_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "died"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert "a worker process died" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -87,6 +87,19 @@ def test_meter_knows_speed_and_time_left():
     assert meter.line() == "4/7 media · 90 s · 9x real time · 17 s left · 3 done before"
 
 
+def test_a_slow_start_is_forgotten():
+    now = [0.0]
+    meter = Meter(lambda: now[0])
+    meter.take(Progress("plan", media=1000, size=1000))
+    meter.take(Progress("advance", "0", size=1, seconds=0.0, of_seconds=10.0))
+    now[0] = 300.0  # models load, the machine swaps
+    for _ in range(200):
+        now[0] += 1
+        meter.take(Progress("done", "0", size=1, seconds=10.0))
+    assert meter.left_s == pytest.approx(800, rel=0.05)
+    assert meter.times_real == pytest.approx(4.0)
+
+
 def test_meter_claims_nothing_it_cannot_know():
     meter = Meter(lambda: 0.0)
     assert (meter.times_real, meter.fraction, meter.left_s) == (None, None, None)
