@@ -48,7 +48,7 @@ def safe_name(media_id: str) -> str:
         >>> safe_name("song.mp3")
         'song.mp3'
         >>> safe_name("../Über uns/live.mp3")
-        'Über_uns_live.mp3-7f7e2e6ff3d1e2ca'
+        'Über_uns_live.mp3-8a95d9900d08f6e8'
     """
     if _PLAIN.fullmatch(media_id) and not _HASHED.fullmatch(media_id):
         return media_id

@@ -1,7 +1,8 @@
 """The default store: a folder of Delta Lake tables, written by many processes, read without a server.
 
 What counts, and why no table is partitioned, is said in `sinks/layout.py`. Many media go into one append,
-since it costs some 50 ms however small. Writers need no lock: an append that meets another comes after it.
+since it costs some 10 ms a table however small. Writers need no lock: an append that meets another comes
+after it.
 """
 
 import re

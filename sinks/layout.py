@@ -34,14 +34,8 @@ from moodstream.transforms.errors import UsageError
 from moodstream.transforms.tables import SCHEMAS
 
 WRITE_ID = "write_id"
-TABLES = (
-    "curve",
-    "episode",
-    "summary",
-    "alert",
-    "dead_letter",
-    "media",
-)  # in the order of writing: media last
+# in the order of writing, media last
+TABLES = ("curve", "episode", "summary", "alert", "dead_letter", "media")
 STORED: dict[str, pa.Schema] = {
     name: SCHEMAS[name].append(pa.field(WRITE_ID, pa.int64(), nullable=False)) for name in TABLES
 }

@@ -12,6 +12,7 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 
 from moodstream.sinks.lake import LakeSink, WriteLake, done
+from moodstream.sinks.lake import append as lake_append
 from moodstream.sinks.layout import TABLES, WriteIds, files, read, write_id_at
 from moodstream.sinks.parquet import ParquetSink, WriteParquet
 from moodstream.sinks.read import Lake
@@ -72,8 +73,10 @@ def test_a_new_analysis_replaces_all_rows_of_its_media_and_no_others(sink, commi
 
 
 def test_an_older_analysis_that_comes_late_does_not_count(sink, commit):
-    put(sink, commit("a", version=2))
-    assert versions(put(sink, commit("a", version=1))) == [("a", "2", 24)]
+    put(sink, commit("a", version=2, analysis_id="1"))
+    assert versions(put(sink, commit("a", version=1, analysis_id="2"))) == [("a", "2", 24)]
+    assert Lake(sink.path).curve("a")["model_version"].unique().to_list() == ["2"]
+    assert sink.done()["a", 0][0] == "hash of a 2"
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -312,6 +315,27 @@ def test_a_full_disk_is_a_clear_error_and_the_lake_stays_as_it_was(tmp_path, com
     assert versions(Lake(path)) == before
     put(open_store(path if kind == "lake" else f"parquet:{path}"), commit("a", version=2))
     assert versions(Lake(path))[0] == ("a", "2", 24)
+
+
+def test_a_retry_after_a_failed_flush_does_not_double_what_went_in(tmp_path, commit, monkeypatch):
+    sink = LakeSink(tmp_path / "lake")
+    sink.open()
+    new = commit("a", cells=30)
+    first = Commit("a", 0, {name: new.rows[name] for name in ("curve", "summary")})
+    sink.write(first)
+    with monkeypatch.context() as patch:
+        patch.setattr("moodstream.sinks.lake.append", _no_summaries)
+        with pytest.raises(StoreError, match="full"):
+            sink.flush()
+    assert len(read(sink.path, "curve")) == 60
+    lake = put(sink, first, Commit("a", 0, {"media": new.rows["media"]}))
+    assert versions(lake) == [("a", "1", 60)]
+
+
+def _no_summaries(path, table, rows, append=lake_append):
+    if table == "summary":
+        raise StoreError("disk full")
+    append(path, table, rows)
 
 
 def test_a_lake_that_is_gone_is_a_store_error(sink, commit):
