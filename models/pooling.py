@@ -27,6 +27,7 @@ LEVEL_STATISTICS = [  # those that the gain shifts: mean log-mel and level, of a
     *range(_VOICED_AT, _VOICED_AT + _LEVEL + 1),
     *range(_UNVOICED_AT, _UNVOICED_AT + N_MELS),
 ]
+MODULATION_STATISTICS = [*range(_MEANS + COLUMNS.modulation.start, _MEANS + COLUMNS.modulation.stop)]
 QUIET_DBFS = -62.0  # a half second below this is silence, whatever surrounds it
 _FLOOR = 1e-4  # variance added before a root, so that the root is smooth and a constant gives 0.01
 

@@ -8,6 +8,7 @@ from moodstream.models.pooling import (
     N_SUMS,
     cell_sums,
     loudness_weight,
+    quiet_cells,
     statistics,
     window_sums,
 )
@@ -61,3 +62,11 @@ def test_digital_silence_is_finite() -> None:
     silence = frames_of(np.zeros(16_000, np.float32))
     assert torch.isfinite(statistics(cell_sums(silence))).all()
     assert torch.isfinite(statistics(torch.zeros(N_SUMS))).all()
+
+
+def test_a_quiet_cell_is_quiet_and_a_soft_one_is_not() -> None:
+    noise = np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
+    for level_db, quiet in ((-70, True), (-55, False)):
+        sums = cell_sums(frames_of(noise * np.float32(10 ** (level_db / 20))))
+        assert quiet_cells(sums).tolist() == [quiet]
+    assert quiet_cells(cell_sums(frames_of(np.zeros(8_000, np.float32)))).tolist() == [True]
