@@ -133,9 +133,9 @@ class CellStream:
         return self._give(last=False)
 
     @torch.inference_mode()
-    def flush(self) -> AudioEstimates:
-        """The sound ended: give the remaining cells, ceil(duration / 500 ms) in all."""
-        self._take(self._front.flush(), last=True)
+    def flush(self, samples: Float | None = None) -> AudioEstimates:
+        """The sound ended (with these samples): give the remaining cells, ceil(duration / 500 ms) in all."""
+        self._take(self._front.flush(samples), last=True)
         return self._give(last=True)
 
     @torch.inference_mode()

@@ -86,8 +86,8 @@ class AudioStream(Protocol):
     def push(self, samples: Float) -> AudioEstimates:
         """Take mono samples at 16 kHz; give the cells that became ready (possibly none)."""
 
-    def flush(self) -> AudioEstimates:
-        """The sound ended: give the remaining cells, ceil(duration / 500 ms) in all."""
+    def flush(self, samples: Float | None = None) -> AudioEstimates:
+        """The sound ended (with these samples): give the remaining cells, ceil(duration / 500 ms) in all."""
 
     def snapshot(self) -> bytes: ...
 

@@ -65,14 +65,13 @@ class FrontEnd:
 
     def push(self, samples: Float) -> Tensor:
         """Take samples [n]; give the frames [t, N_COLUMNS] that became complete (possibly none)."""
-        self._received += len(samples)
-        self._samples = torch.cat(
-            (self._samples, torch.from_numpy(np.ascontiguousarray(samples, np.float32)))
-        )
+        self._receive(samples)
         return self._derive(self._frame(), last=False)
 
-    def flush(self) -> Tensor:
-        """The sound ended: give the remaining frames, ceil(samples / 250) in all."""
+    def flush(self, samples: Float | None = None) -> Tensor:
+        """The sound ended (with these samples): give the remaining frames, ceil(samples / 250) in all."""
+        if samples is not None:
+            self._receive(samples)
         missing = -(-self._received // HOP) - self._framed
         if missing > 0:
             padding = (missing - 1) * HOP + WINDOW - len(self._samples)
@@ -94,6 +93,11 @@ class FrontEnd:
         self._mel = torch.from_numpy(state["mel"].copy()) if state["mel"].size else None
         self._base = torch.from_numpy(state["base"].copy()) if state["base"].size else None
         self._received, self._framed = (int(count) for count in state["counts"])
+
+    def _receive(self, samples: Float) -> None:
+        self._received += len(samples)
+        fresh = torch.from_numpy(np.ascontiguousarray(samples, np.float32))
+        self._samples = torch.cat((self._samples, fresh))
 
     def _frame(self, limit: int | None = None) -> Tensor:
         ready = max((len(self._samples) - WINDOW) // HOP + 1, 0)
@@ -126,8 +130,7 @@ class FrontEnd:
 
 def frames_of(samples: Float) -> Tensor:
     """The frames [ceil(n / 250), N_COLUMNS] of a whole sound [n]."""
-    front = FrontEnd()
-    return torch.cat((front.push(samples), front.flush()))
+    return FrontEnd().flush(samples)
 
 
 def base_columns(windows: Tensor, previous: Tensor | None) -> Tensor:

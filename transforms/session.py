@@ -90,17 +90,18 @@ class _Channel:
         self.gathered.append(self.resample.push(samples))
         if sum(map(len, self.gathered)) < GATHER_S * RATE_HZ:
             return None
-        return self._estimate()
+        return self.stream.push(self._take())
 
-    def _estimate(self) -> AudioEstimates:
+    def flush(self, samples: Float) -> AudioEstimates:
+        """The sound ended with these samples: one pass of the networks over all that is left."""
+        self.gathered += [self.resample.push(samples), self.resample.flush()]
+        return self.stream.flush(self._take())
+
+    def _take(self) -> Float:
         sound, self.gathered = np.concatenate(self.gathered), []
         if self.sound is not None:
             self.sound.append(sound)
-        return self.stream.push(sound)
-
-    def flush(self) -> list[AudioEstimates]:
-        self.gathered.append(self.resample.flush())
-        return [self._estimate(), self.stream.flush()]
+        return sound
 
     def take_loudness(self, cells: int) -> Float:
         """The next cells' loudness. The rate's rounding may leave the last cell without any."""
@@ -133,6 +134,7 @@ class Session:
         self.media, self.analysis_id, self.engine, self.settings = media, analysis_id, engine, settings
         self.with_sound = with_sound
         self.channels: list[_Channel] = []
+        self._meters: list[Loudness] = []
         self.tracks: dict[tuple[str, str], Track] = {}
         self.cells = 0  # cells given out on the longest channel
         self.samples = 0  # at the media's own rate
@@ -171,21 +173,20 @@ class Session:
         if self.media.split:
             for channel, meter, samples in zip(self.channels, self._meters, clip.samples, strict=True):
                 channel.loudness.append(meter.push(samples[None]))
-                self._hear(channel, [channel.push(samples)], rows)
+                self._hear(channel, channel.push(samples), rows)
         else:
             (channel,), (meter,) = self.channels, self._meters
             channel.loudness.append(meter.push(clip.samples))
-            self._hear(channel, [channel.push(self._mix.push(clip.samples))], rows)
+            self._hear(channel, channel.push(self._mix.push(clip.samples)), rows)
         return rows
 
     def flush(self) -> Rows:
         """The media ended: the remaining rows, the last episodes and the summaries."""
         rows: Rows = {}
-        if self.channels and not self.media.split:
-            self._hear(self.channels[0], [self.channels[0].push(self._mix.flush())], rows)
-        for channel, meter in zip(self.channels, self._meters if self.channels else [], strict=True):
+        for channel, meter in zip(self.channels, self._meters, strict=True):
             channel.loudness.append(meter.flush())
-            self._hear(channel, channel.flush(), rows)
+            rest = np.empty(0, np.float32) if self.media.split else self._mix.flush()
+            self._hear(channel, channel.flush(rest), rows)
         self._read_notes_alone(rows)
         talk = self._talk()
         features, key = self._context.finish() if self._context else ({}, None)
@@ -225,12 +226,9 @@ class Session:
             for name, role in zip(names, roles, strict=True)
         ]
 
-    def _hear(self, channel: _Channel, blocks: Sequence[AudioEstimates | None], rows: Rows) -> None:
-        for block in blocks:
-            if block is not None and len(block):
-                self._fuse_sound(channel, block, rows)
-
-    def _fuse_sound(self, channel: _Channel, block: AudioEstimates, rows: Rows) -> None:
+    def _hear(self, channel: _Channel, block: AudioEstimates | None, rows: Rows) -> None:
+        if block is None or not len(block):
+            return
         n, start = len(block), block.start
         activity = block.activity.argmax(1).astype(np.int8)
         reasons = _REASONS[activity]

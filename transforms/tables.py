@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -66,4 +66,4 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 def to_table(name: str, rows: Iterable[elements.Row]) -> pa.Table:
     """Rows of one table as Arrow."""
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMAS[name])
+    return pa.Table.from_pylist([vars(row) for row in rows], schema=SCHEMAS[name])

@@ -61,13 +61,12 @@ class Track:
         self.estimated_cells += int(block.estimated.sum())
         runs = self.segmenter.push(block.scores, block.estimated, block.mean[:, 0], block.mean[:, 1])
         self.summarizer.push(block.mean, block.activity, block.loudness, block.scores)
-        rows: Rows = {"curve": [curve_table(self.info, block, sparse=self.sparse)]}
-        merge(rows, self._episodes(runs, (block.start + len(block)) * STEP_MS))
+        rows = self._episodes(runs, (block.start + len(block)) * STEP_MS)
+        if not self.sparse or block.estimated.any():
+            rows["curve"] = [curve_table(self.info, block, sparse=self.sparse)]
         return rows
 
-    def flush(
-        self, duration_ms: int, talk: Talk | None = None, more: dict[str, Any] | None = None
-    ) -> Rows:
+    def flush(self, duration_ms: int, talk: Talk | None = None, more: dict[str, Any] | None = None) -> Rows:
         """The media ended: the last episodes, and the summary.
 
         Args:

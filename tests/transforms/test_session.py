@@ -75,7 +75,7 @@ def _numbers(rows: Rows) -> tuple[list[tuple[object, ...]], Float]:
 def test_rows_do_not_depend_on_how_the_sound_is_cut(
     engine: Engine, real: Float, tmp_path: Path, codec: str
 ) -> None:
-    path = encode(tmp_path / f"sound.{codec}", real, 44_100)
+    path = _encoded(tmp_path, codec, real)
     whole = decode(path)
     keys, numbers = _numbers(_run(engine, _media(), iter([whole])))
     assert len(keys) >= 60
@@ -83,6 +83,14 @@ def test_rows_do_not_depend_on_how_the_sound_is_cut(
         cut_keys, cut_numbers = _numbers(_run(engine, _media(), _cut(whole, seed)))
         assert cut_keys == keys
         np.testing.assert_allclose(cut_numbers, numbers, atol=1e-4, equal_nan=True)
+
+
+def _encoded(folder: Path, codec: str, real: Float) -> Path:
+    """The sound as a file; Opus knows only some rates."""
+    if codec in ("opus", "webm"):
+        wide = soxr.resample(real.T, 44_100, 48_000).T
+        return encode(folder / f"sound.{codec}", np.ascontiguousarray(wide), 48_000)
+    return encode(folder / f"sound.{codec}", real, 44_100)
 
 
 class _Trickle(io.RawIOBase):
@@ -107,7 +115,7 @@ class _Trickle(io.RawIOBase):
 def test_rows_do_not_depend_on_how_the_bytes_arrive(
     engine: Engine, real: Float, tmp_path: Path, codec: str
 ) -> None:
-    path = encode(tmp_path / f"sound.{codec}", real, 44_100)
+    path = _encoded(tmp_path, codec, real)
     keys, numbers = _numbers(_run(engine, _media(), iter([decode(path)])))
     trickled = decode(_Trickle(path, seed=3))  # type: ignore[arg-type]
     cut_keys, cut_numbers = _numbers(_run(engine, _media(), iter([trickled])))
