@@ -162,3 +162,8 @@ def test_real_corpora(name: str, rows: int, groups: int, label: str) -> None:
 def test_singers_are_the_actors_of_the_speech_corpus() -> None:
     speech, song = (corpora.read_corpus(name, REAL) for name in ("ravdess", "ravdess_song"))
     assert set(song["group"]) <= set(speech["group"])
+
+
+@needs_data
+def test_every_emodb_clip_ends_at_two_seconds_as_some_were_cut_there() -> None:
+    assert set(corpora.read_corpus("emodb", REAL)["end_ms"]) == {2000}
