@@ -91,14 +91,11 @@ class Track:
             pairs = [_masked(estimates, counts) for estimates, counts in sources.values()]
             fused = fuse(pairs, [self.engine.prior(modality) for modality in sources])
             mean, std, took_part = fused.mean, fused.std, fused.took_part
-            pooled, names = fuse_scores(
-                [
-                    np.where(counts[:, None], estimates.scores, np.nan)
-                    for estimates, counts in sources.values()
-                ],
-                [LABELS[modality] for modality in sources],
-                precision_weights(pairs),
-            )
+            says = [np.where(counts[:, None], one.scores, np.nan) for one, counts in sources.values()]
+            vocabularies = [LABELS[modality] for modality in sources]
+            pooled, names = says[0], vocabularies[0]
+            if len(sources) > 1:
+                pooled, names = fuse_scores(says, vocabularies, precision_weights(pairs))
             scores[:, [self.labels.index(name) for name in names]] = np.nan_to_num(pooled)
         estimated = np.asarray(took_part.any(axis=1))
         reasons = np.array([reason or "unknown" for reason in heard.reasons], object)
