@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soxr
-from tests.support.media_files import encode
 
 from moodstream.models.base import RATE_HZ, Float
 from moodstream.models.reference import reference
@@ -17,6 +16,7 @@ from moodstream.transforms.elements import Clip, Media, Part
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.session import Session, Settings
 from moodstream.transforms.track import Rows, merge
+from tests.support.media_files import encode
 
 NUMBERS = ("valence", "valence_std", "arousal", "arousal_std", "dominance", "dominance_std", "loudness_lufs")
 CODECS = ("mp3", "wav", "flac", "ogg", "opus", "m4a", "mp4", "webm", "ts")
