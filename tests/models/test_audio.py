@@ -79,6 +79,14 @@ def test_stream_is_the_unblocked_reference(
     np.testing.assert_allclose(table(*parts), table(reference(models, samples)), atol=1e-5, rtol=1e-4)
 
 
+def test_a_long_stream_forgets_only_what_no_window_needs(models: AudioModels) -> None:
+    samples = sound(160_000)
+    stream = models.stream()
+    parts = [stream.push(samples[at : at + 4321]) for at in range(0, len(samples), 4321)]
+    found = table(*parts, stream.flush())
+    np.testing.assert_allclose(found, table(reference(models, samples)), atol=1e-5, rtol=1e-4)
+
+
 def test_cells_come_within_the_declared_lookahead(models: AudioModels) -> None:
     stream = models.stream()
     ahead_s = 1.5 + (2 * 19 + 16) / 64 + 195 / 16_000  # window, encoder, front end

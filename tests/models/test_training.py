@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from moodstream.models import registry, training
+from moodstream.models import fitting, registry, training
 from moodstream.models.audio import load_network
 from moodstream.models.augment import add_noise, augment, change_speed, through_telephone
 from moodstream.models.calibration import best_temperature, calibrate, softmax
@@ -16,7 +16,7 @@ from moodstream.models.corpora import read_sound
 from moodstream.models.examples import Example, prepare
 from moodstream.models.fitting import Recipe, Targets, fit, predict
 from moodstream.models.metrics import bootstrap, uar
-from moodstream.models.network import Shape
+from moodstream.models.network import Output, Shape
 from moodstream.models.speech import TASK as SPEECH
 from moodstream.models.training import Task, evaluate_task, fold_examples, train_task
 
@@ -154,6 +154,21 @@ def test_weights_balance_corpora_and_labels(trained: tuple[Path, Path]) -> None:
     assert targets.weight[1].item() == pytest.approx(0.125)
     assert targets.weight[[24, 25]].tolist() == pytest.approx([0.375, 0.375])
     assert targets.allowed.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_a_label_that_a_corpus_lacks_costs_it_nothing(trained: tuple[Path, Path]) -> None:
+    prepared = prepare(toy_examples(), 2, trained[1])
+    targets = Targets.of(prepared, replace(TOY.shape, corpora=("a", "b")), np.arange(48), {})
+    owner = torch.tensor([0, 30])  # of a, which has "noisy", and of b, which has not
+    none = torch.zeros(2, 3)
+    losses = [
+        fitting._losses(
+            Output(none, none, torch.tensor([[0, 0, value]] * 2)), targets, owner, TOY.recipe, 0.0
+        )
+        for value in (0.0, 5.0)
+    ]
+    assert losses[1][0] > losses[0][0] + 1
+    assert losses[1][1] == losses[0][1]
 
 
 def test_folds_keep_groups_apart() -> None:
