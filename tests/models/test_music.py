@@ -110,3 +110,8 @@ class TestInstalledModel:
             learned = network.encoder(frames[None], valid).sum(1)  # type: ignore[attr-defined]
             output = network.heads(learned, cell_sums(frames).sum(0, keepdim=True))[0]  # type: ignore[attr-defined]
             return np.asarray(torch.softmax(output.logits, -1)[0])
+
+    def test_no_group_is_in_two_folds_of_the_stored_predictions(self) -> None:
+        table = pl.read_parquet(registry.FOLDER / "music" / "predictions.parquet")
+        assert table.group_by("group").agg(pl.col("fold").n_unique())["fold"].max() == 1
+        assert table["fold"].n_unique() == 5
