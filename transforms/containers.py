@@ -11,6 +11,9 @@ DEMUXERS = (
     "mpeg,mpegts,ogg,rm,tta,voc,w64,wav,webm,wv"
 )
 HEAD_BYTES = 65_536
+# FFmpeg looks for other codecs inside PCM (DTS in a WAV) for 2,500 packets, 4 ms for a clip of 3 s. DTS shows
+# in the first packets or never.
+PROBE_PACKETS = {"wav": 4}
 
 
 def container_of(head: bytes) -> str:

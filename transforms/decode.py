@@ -224,12 +224,12 @@ class AudioFile:
     # ------------------------------------------------------------ opening and checking
 
     def _open_container(self) -> InputContainer:
+        options = {"format_whitelist": containers.DEMUXERS}
+        if self._name in containers.PROBE_PACKETS:
+            options["max_probe_packets"] = str(containers.PROBE_PACKETS[self._name])
         try:
             return av.open(
-                cast(BinaryIO, self._bytes),
-                "r",
-                metadata_errors="replace",
-                container_options={"format_whitelist": containers.DEMUXERS},
+                cast(BinaryIO, self._bytes), "r", metadata_errors="replace", container_options=options
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             if self._bytes.error is not None:

@@ -11,8 +11,8 @@ from moodstream.models import registry
 from moodstream.models.audio import AudioModels
 from moodstream.models.base import ACTIVITIES, EMOTIONS, QUADRANTS, AudioEstimates
 from moodstream.models.network import MoodNetwork, Shape
-from moodstream.models.reference import reference
 from moodstream.models.registry import Card
+from tests.support.reference import reference
 
 TASKS = {"speech": EMOTIONS, "music": QUADRANTS, "activity": ACTIVITIES}
 

@@ -20,7 +20,7 @@ from moodstream.models.features import (
     FrontEnd,
     frames_of,
 )
-from moodstream.models.reference import reference_frames
+from tests.support.reference import reference_frames
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:

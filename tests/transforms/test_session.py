@@ -10,13 +10,13 @@ import pytest
 import soxr
 
 from moodstream.models.base import RATE_HZ, Float
-from moodstream.models.reference import reference
 from moodstream.transforms.decode import decode
 from moodstream.transforms.elements import Clip, Media, Part
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.session import Session, Settings
 from moodstream.transforms.track import Rows, merge
 from tests.support.media_files import encode
+from tests.support.reference import reference
 
 NUMBERS = ("valence", "valence_std", "arousal", "arousal_std", "dominance", "dominance_std", "loudness_lufs")
 CODECS = ("mp3", "wav", "flac", "ogg", "opus", "m4a", "mp4", "webm", "ts")
