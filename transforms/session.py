@@ -19,6 +19,7 @@ from moodstream.models.base import (
     Estimates,
     Float,
     Notes,
+    decide,
 )
 from moodstream.transforms.channels import MixDown
 from moodstream.transforms.curve import Mask, SpanInfo
@@ -230,7 +231,7 @@ class Session:
         if block is None or not len(block):
             return
         n, start = len(block), block.start
-        activity = block.activity.argmax(1).astype(np.int8)
+        activity = decide(block.activity)
         reasons = _REASONS[activity]
         heard = Heard(start, activity, channel.take_loudness(n), reasons)
         channel.talk.append(_HAS_SPEECH[activity])
