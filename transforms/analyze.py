@@ -147,9 +147,9 @@ def _with_sound(media: Media) -> bool:
 
 
 def _commit(media: Media, rows: Rows) -> Commit:
-    return Commit(
-        media.media_id, media.take, {name: pa.concat_tables(tables) for name, tables in rows.items()}
-    )
+    # In one piece: hundreds of little chunks would cost the sink more memory than the rows themselves.
+    whole = {name: pa.concat_tables(tables).combine_chunks() for name, tables in rows.items()}
+    return Commit(media.media_id, media.take, whole)
 
 
 def _feed(

@@ -31,7 +31,7 @@ from moodstream.transforms.resample import Resample
 from moodstream.transforms.talk import Talk, measure_talk
 from moodstream.transforms.track import Heard, Rows, Track, merge
 
-GATHER_S = 60  # sound gathered for one call of the networks; the rows do not depend on it
+GATHER_S = 20  # sound gathered for one call of the networks; the rows do not depend on it
 CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
 CALL_ROLES = {"agent", "customer"}
 
