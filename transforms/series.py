@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from moodstream.models.base import ACTIVITIES, DIMENSIONS, STEP_MS, Float
+from moodstream.models.base import ACTIVITIES, DIMENSIONS, HAS_SPEECH, STEP_MS, Float
 from moodstream.transforms.diarize import DiarizeSettings, EpisodeSegmenter, Run, settings_for
 from moodstream.transforms.elements import Episode, Span, Summary
 from moodstream.transforms.fuse import in_order
@@ -26,7 +26,6 @@ from moodstream.transforms.talk import measure_talk
 
 _SHARED = [column.name for column in fields(Span) if column.name not in ("start_ms", "end_ms")]
 _OTHER = ACTIVITIES.index("other")
-_TALK = np.array(["speech" in name for name in ACTIVITIES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def episode_row(shared: Mapping[str, Any], run: Run, duration_ms: int) -> Episod
 
 def summary_rows(media: list[Series], settings: DiarizeSettings | None = None) -> list[Summary]:
     """One row of the `summary` table for each channel and modality; several channels count as a call."""
-    talking = {series.shared["channel"]: _TALK[series.activity] for series in media}
+    talking = {series.shared["channel"]: HAS_SPEECH[series.activity] for series in media}
     talk = measure_talk(talking) if len(talking) > 1 else {}
     rows = []
     for series in media:

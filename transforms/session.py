@@ -13,6 +13,8 @@ import numpy as np
 
 from moodstream.models.base import (
     ACTIVITIES,
+    HAS_MUSIC,
+    HAS_SPEECH,
     RATE_HZ,
     STEP_MS,
     AudioEstimates,
@@ -36,8 +38,6 @@ CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
 CALL_ROLES = {"agent", "customer"}
 
 _SILENCE, _MUSIC_CELL = ACTIVITIES.index("silence"), ACTIVITIES.index("music")
-_HAS_SPEECH = np.array(["speech" in activity for activity in ACTIVITIES])
-_HAS_MUSIC = np.array(["music" in activity for activity in ACTIVITIES])
 _REASONS = np.array([None, None, None, "silence", "other"], object)  # by activity
 
 
@@ -232,31 +232,26 @@ class Session:
             return
         n, start = len(block), block.start
         activity = decide(block.activity)
-        reasons = _REASONS[activity]
-        heard = Heard(start, activity, channel.take_loudness(n), reasons)
-        channel.talk.append(_HAS_SPEECH[activity])
+        talks = HAS_SPEECH[activity]
+        channel.talk.append(talks)
         self.cells = max(self.cells, start + n)
         for name in ("speech", "music"):
             self.encoder_ms[name] = self.encoder_ms.get(name, 0) + n * STEP_MS
+        sources = {"speech": (block.speech, talks)} if channel.judged else {}
         if not channel.judged:
-            heard = Heard(start, activity, heard.loudness, np.full(n, "role", object))
-            merge(rows, self._track(channel, "speech").push(heard, {}))
+            reasons = np.full(n, "role", object)
+        elif self.media.split:
+            reasons = np.where(activity == _MUSIC_CELL, "music", _REASONS[activity])
+        else:
+            reasons = _REASONS[activity]
+        heard = Heard(start, activity, channel.take_loudness(n), reasons)
+        if self.media.split or not channel.judged:
+            merge(rows, self._track(channel, "speech").push(heard, sources))
             return
-        if self.media.split:
-            reasons = np.where(activity == _MUSIC_CELL, "music", reasons)
-            speech = {"speech": (block.speech, _HAS_SPEECH[activity])}
-            merge(
-                rows,
-                self._track(channel, "speech").push(Heard(start, activity, heard.loudness, reasons), speech),
-            )
-            return
+        sources["music"] = (block.music, HAS_MUSIC[activity])
         if self._context is not None:
-            self._context.push(channel.take_sound(n)[_HAS_MUSIC[activity]].ravel())
+            self._context.push(channel.take_sound(n)[HAS_MUSIC[activity]].ravel())
             self._context.push_loudness(heard.loudness)
-        sources = {
-            "speech": (block.speech, _HAS_SPEECH[activity]),
-            "music": (block.music, _HAS_MUSIC[activity]),
-        }
         if self._symbolic is not None:
             sources["symbolic"] = self._symbolic_cells(start, start + n)
         for modality, source in sources.items():
