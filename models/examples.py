@@ -9,9 +9,11 @@ all that matters.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ import torch
 
 from moodstream.models.augment import Generator, augment
 from moodstream.models.base import CELL_FRAMES, Float
+from moodstream.models.corpora import read_sound
 from moodstream.models.features import N_BASE, frames_of
 from moodstream.models.pooling import N_SUMS, cell_sums
 
@@ -42,6 +45,25 @@ class Example:
     scores: tuple[float, ...] | None = None  # share of each label, summing to 1; None: no labels of this kind
     target: tuple[float, float, float] = (np.nan, np.nan, np.nan)  # valence, arousal, dominance
     weight: float = 1.0  # of the target: 1 for ratings, less for what was only derived
+
+
+def example_of(
+    row: Mapping[str, Any],
+    scores: tuple[float, ...] | None,
+    target: tuple[float, float, float],
+    weight: float,
+) -> Example:
+    """The example of a row of `corpora.read_corpora`, with what its task makes of the labels."""
+    file, span = str(row["file"]), (row["start_ms"], row["end_ms"], row["channel"])
+    return Example(
+        key=f"{file}:{span}:{Path(file).stat().st_size}",
+        sound=partial(read_sound, file, *span),
+        corpus=str(row["corpus"]),
+        group=str(row["group"]),
+        scores=scores,
+        target=target,
+        weight=weight,
+    )
 
 
 @dataclass(frozen=True)

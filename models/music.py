@@ -10,7 +10,6 @@ nine GEMS moods by us, after Vuoskoski & Eerola (2011), Measuring music-induced 
 """
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,8 @@ import polars as pl
 
 from moodstream.models.augment import Generator, add_noise, change_speed, tilt
 from moodstream.models.base import QUADRANTS, Float
-from moodstream.models.corpora import MOODS, read_corpora, read_sound
-from moodstream.models.examples import Example
+from moodstream.models.corpora import MOODS, read_corpora
+from moodstream.models.examples import Example, example_of
 from moodstream.models.fitting import Recipe
 from moodstream.models.metrics import accuracy, bootstrap, ccc
 from moodstream.models.network import Shape
@@ -49,23 +48,15 @@ def examples(rows: pl.DataFrame) -> list[Example]:
 
 
 def _example(row: dict[str, object]) -> Example:
-    quadrant, moods, file = row["quadrant"], row["moods"], str(row["file"])
+    quadrant, moods = row["quadrant"], row["moods"]
     if row["valence"] is not None:
         target = (float(str(row["valence"])), float(str(row["arousal"])))
     elif quadrant:
         target = CENTRES[str(quadrant)]
     else:
         target = place_of_moods(np.asarray(moods, np.float64))
-    span = (row["start_ms"], row["end_ms"], row["channel"])
-    return Example(
-        key=f"{file}:{span}:{Path(file).stat().st_size}",
-        sound=partial(read_sound, file, *span),  # type: ignore[arg-type]
-        corpus=str(row["corpus"]),
-        group=str(row["group"]),
-        scores=tuple(float(name == quadrant) for name in QUADRANTS) if quadrant else None,
-        target=(*target, np.nan),
-        weight=WEAK,
-    )
+    scores = tuple(float(name == quadrant) for name in QUADRANTS) if quadrant else None
+    return example_of(row, scores, (*target, np.nan), WEAK)
 
 
 def place_of_moods(shares: npt.NDArray[np.float64]) -> tuple[float, float]:

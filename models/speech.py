@@ -7,15 +7,14 @@ Russell (1980), A circumplex model of affect; Russell & Mehrabian (1977), table 
 """
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from moodstream.models.base import DIMENSIONS, EMOTIONS
-from moodstream.models.corpora import read_corpora, read_sound
-from moodstream.models.examples import Example
+from moodstream.models.corpora import read_corpora
+from moodstream.models.examples import Example, example_of
 from moodstream.models.fitting import Recipe
 from moodstream.models.metrics import bootstrap, ccc, uar
 from moodstream.models.network import Shape
@@ -45,22 +44,16 @@ def examples(rows: pl.DataFrame) -> list[Example]:
 
 
 def _example(row: dict[str, object]) -> Example:
-    emotion, file = row["emotion"], str(row["file"])
+    emotion = row["emotion"]
     rated = tuple(np.nan if row[name] is None else float(str(row[name])) for name in DIMENSIONS)
     weight = 1.0 if np.isfinite(rated).any() else WEAK
     if weight != 1.0 and emotion is None:
-        raise ValueError(f"{file} has neither emotion nor valence, arousal or dominance: speech needs one")
+        raise ValueError(
+            f"{row['file']} has neither emotion nor valence, arousal or dominance: speech needs one"
+        )
     target = rated if weight == 1.0 else CIRCUMPLEX[str(emotion)]
-    span = (row["start_ms"], row["end_ms"], row["channel"])
-    return Example(
-        key=f"{file}:{span}:{Path(file).stat().st_size}",
-        sound=partial(read_sound, file, *span),  # type: ignore[arg-type]
-        corpus=str(row["corpus"]),
-        group=str(row["group"]),
-        scores=tuple(float(word == emotion) for word in EMOTIONS) if emotion else None,
-        target=(target[0], target[1], target[2]),
-        weight=weight,
-    )
+    scores = tuple(float(word == emotion) for word in EMOTIONS) if emotion else None
+    return example_of(row, scores, (target[0], target[1], target[2]), weight)
 
 
 def measure(table: pl.DataFrame) -> Measures:
