@@ -63,7 +63,7 @@ def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
         FileNotFoundError: it is not there.
     """
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(folder or os.environ.get("MOODSTREAM_DATA") or default)
+    path = Path(folder or os.environ.get("MOODSTREAM_DATA") or default).resolve()
     if not path.is_dir():
         raise FileNotFoundError(f"no folder of corpora at {path}: set MOODSTREAM_DATA or pass --data")
     return path
