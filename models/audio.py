@@ -8,6 +8,7 @@ stand alone: one row a sound, pooled over all of it.
 
 import io
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,16 @@ class CellStream:
         """The sound ended (with these samples): give the remaining cells, ceil(duration / 500 ms) in all."""
         self._take(self._front.flush(samples), last=True)
         return self._give(last=True)
+
+    def peek(self) -> AudioEstimates:
+        """What `flush` would give if the sound ended here; the stream goes on as if nobody had asked."""
+        ended = copy(self)  # what it holds is replaced by a push, never changed in place
+        ended._front = copy(self._front)
+        ended._encoders = [copy(encoder) for encoder in self._encoders]
+        for encoder, of in zip(ended._encoders, self._encoders, strict=True):
+            encoder.restore(of.state())
+        ended._learned = list(self._learned)
+        return ended.flush()
 
     @torch.inference_mode()
     def snapshot(self) -> bytes:

@@ -103,6 +103,9 @@ class AudioStream(Protocol):
     def flush(self, samples: Float | None = None) -> AudioEstimates:
         """The sound ended (with these samples): give the remaining cells, ceil(duration / 500 ms) in all."""
 
+    def peek(self) -> AudioEstimates:
+        """What `flush` would give if the sound ended here; the stream goes on as if nobody had asked."""
+
     def snapshot(self) -> bytes: ...
 
     def restore(self, state: bytes) -> None: ...

@@ -103,6 +103,20 @@ def test_state_stays_small(models: AudioModels) -> None:
     assert max(sizes) < 200 * 1024
 
 
+def test_peek_says_what_flush_would_and_changes_nothing(models: AudioModels) -> None:
+    sounds = sound(90_000)
+    looked, other = models.stream(), models.stream()
+    for end in (20_000, 37_123, 90_000):
+        start = looked._front._received
+        one, two = looked.push(sounds[start:end]), other.push(sounds[start:end])
+        np.testing.assert_array_equal(table(one), table(two))
+        ended = models.stream()
+        before = ended.push(sounds[:end])
+        np.testing.assert_allclose(table(looked.peek()), table(ended.flush()), atol=1e-5)
+        assert len(before) == looked.peek().start
+    np.testing.assert_array_equal(table(looked.flush()), table(other.flush()))
+
+
 def test_snapshot_of_other_models_is_refused(models: AudioModels) -> None:
     cards = [replace(models.cards[0], version="2.0+y"), *models.cards[1:]]
     other = AudioModels(models.networks, cards)
