@@ -5,6 +5,9 @@ it does, the loudest channel is taken instead, with a short crossfade. The choic
 from those 100 ms and the choice before, so it does not hang on how the sound was cut into blocks.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -52,6 +55,14 @@ class MixDown:
         if rest is None or not rest.shape[1]:
             return np.zeros(0, np.float32)
         return self._mix(rest, rest.shape[1])
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on elsewhere, as plain Python and numpy."""
+        return {"rest": None if self._rest is None else self._rest.copy(), "choice": self._choice}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()` at the same rate."""
+        self._rest, self._choice = state["rest"], state["choice"]
 
     def _mix(self, samples: Float, stretch: int) -> Float:
         channels, n = samples.shape

@@ -10,6 +10,9 @@ half the cost, and within 0.05 LU of the filter on music, speech and sines from 
 Source: Recommendation ITU-R BS.1770-5, annex 1; EBU Tech 3341 (momentary).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
@@ -85,6 +88,14 @@ class Loudness:
             values.append(_power(window, k_weights(window.shape[1], self._rate_hz)))
             self._cell += 1
         return self._lufs(np.array(values, np.float32).reshape(len(values), len(self._gains)))
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on elsewhere, as plain Python and numpy."""
+        return {"kept": self._kept.copy(), "start": self._start, "cell": self._cell}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()` at the same rate, with as many channels."""
+        self._kept, self._start, self._cell = state["kept"], state["start"], state["cell"]
 
     def _begin(self, cell: int) -> int:
         """The sample at which a cell's window starts; exact for any rate, so that nothing drifts."""

@@ -6,7 +6,7 @@ sound is heard, so notes that belong to a sound come before it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -73,23 +73,32 @@ def may_judge(media: Media, role: str | None, settings: Settings) -> bool:
     return media.split and role == "customer"
 
 
-class _Channel:
+class Channel:
     """One channel's way from samples to what is heard in each cell."""
 
     def __init__(
-        self, name: str, role: str | None, judged: bool, rate_hz: int, engine: Engine, *, keep_sound: bool
+        self,
+        name: str,
+        role: str | None,
+        judged: bool,
+        rate_hz: int,
+        engine: Engine,
+        *,
+        keep_sound: bool,
+        steady: bool,
     ) -> None:
         self.name, self.role, self.judged = name, role, judged
         self.sound: list[Float] | None = [] if keep_sound else None  # of cells that are not estimated yet
-        self.resample = Resample(rate_hz)
+        self.resample = Resample(rate_hz, steady=steady)
         self.stream = engine.audio.stream()
         self.loudness: list[Float] = []
         self.gathered: list[Float] = []
         self.talk: list[Mask] = []
 
-    def push(self, samples: Float) -> AudioEstimates | None:
+    def push(self, samples: Float, gather_s: float) -> AudioEstimates | None:
+        """The next samples; estimates once so much sound at 16 kHz is gathered."""
         self.gathered.append(self.resample.push(samples))
-        if sum(map(len, self.gathered)) < GATHER_S * RATE_HZ:
+        if sum(map(len, self.gathered)) < gather_s * RATE_HZ:
             return None
         return self.stream.push(self._take())
 
@@ -129,12 +138,15 @@ class Session:
         with_sound: False for a media of notes alone.
     """
 
+    gather_s: float = GATHER_S
+    live = False  # whether episodes are told while they run
+
     def __init__(
         self, media: Media, analysis_id: str, engine: Engine, settings: Settings, *, with_sound: bool = True
     ) -> None:
         self.media, self.analysis_id, self.engine, self.settings = media, analysis_id, engine, settings
         self.with_sound = with_sound
-        self.channels: list[_Channel] = []
+        self.channels: list[Channel] = []
         self._meters: list[Loudness] = []
         self.tracks: dict[tuple[str, str], Track] = {}
         self.cells = 0  # cells given out on the longest channel
@@ -174,11 +186,11 @@ class Session:
         if self.media.split:
             for channel, meter, samples in zip(self.channels, self._meters, clip.samples, strict=True):
                 channel.loudness.append(meter.push(samples[None]))
-                self._hear(channel, channel.push(samples), rows)
+                self._hear(channel, channel.push(samples, self.gather_s), rows)
         else:
             (channel,), (meter,) = self.channels, self._meters
             channel.loudness.append(meter.push(clip.samples))
-            self._hear(channel, channel.push(self._mix.push(clip.samples)), rows)
+            self._hear(channel, channel.push(self._mix.push(clip.samples), self.gather_s), rows)
         return rows
 
     def flush(self) -> Rows:
@@ -216,47 +228,60 @@ class Session:
         self._mix = MixDown(rate_hz)
         self._meters = [Loudness(rate_hz, 1 if self.media.split else channels) for _ in names]
         self.channels = [
-            _Channel(
+            Channel(
                 name,
                 role,
                 may_judge(self.media, role, self.settings),
                 rate_hz,
                 self.engine,
                 keep_sound=self._context is not None,
+                steady=self.live,
             )
             for name, role in zip(names, roles, strict=True)
         ]
 
-    def _hear(self, channel: _Channel, block: AudioEstimates | None, rows: Rows) -> None:
+    def _hear(self, channel: Channel, block: AudioEstimates | None, rows: Rows) -> None:
         if block is None or not len(block):
             return
-        n, start = len(block), block.start
+        n = len(block)
         activity = decide(block.activity)
-        talks = HAS_SPEECH[activity]
-        channel.talk.append(talks)
-        self.cells = max(self.cells, start + n)
+        channel.talk.append(HAS_SPEECH[activity])
+        self.cells = max(self.cells, block.start + n)
         for name in ("speech", "music"):
             self.encoder_ms[name] = self.encoder_ms.get(name, 0) + n * STEP_MS
-        sources = {"speech": (block.speech, talks)} if channel.judged else {}
+        heard = self._heard(channel, block, channel.take_loudness(n))
+        if self._context is not None:
+            self._context.push(channel.take_sound(n)[HAS_MUSIC[activity]].ravel())
+            self._context.push_loudness(heard.loudness)
+        for track, sources in self._sources(channel, block, heard):
+            merge(rows, track.push(heard, sources))
+
+    def _heard(self, channel: Channel, block: AudioEstimates, loudness: Float) -> Heard:
+        """What is known of the cells of a block before any emotion."""
+        activity = decide(block.activity)
         if not channel.judged:
-            reasons = np.full(n, "role", object)
+            reasons = np.full(len(block), "role", object)
         elif self.media.split:
             reasons = np.where(activity == _MUSIC_CELL, "music", _REASONS[activity])
         else:
             reasons = _REASONS[activity]
-        heard = Heard(start, activity, channel.take_loudness(n), reasons)
+        return Heard(block.start, activity, loudness, reasons)
+
+    def _sources(
+        self, channel: Channel, block: AudioEstimates, heard: Heard
+    ) -> Iterator[tuple[Track, Mapping[str, tuple[Estimates, Mask]]]]:
+        """The tracks that a block belongs to, each with what takes part in it and where that counts."""
+        talks, plays = HAS_SPEECH[heard.activity], HAS_MUSIC[heard.activity]
+        sources = {"speech": (block.speech, talks)} if channel.judged else {}
         if self.media.split or not channel.judged:
-            merge(rows, self._track(channel, "speech").push(heard, sources))
+            yield self._track(channel, "speech"), sources
             return
-        sources["music"] = (block.music, HAS_MUSIC[activity])
-        if self._context is not None:
-            self._context.push(channel.take_sound(n)[HAS_MUSIC[activity]].ravel())
-            self._context.push_loudness(heard.loudness)
+        sources["music"] = (block.music, plays)
         if self._symbolic is not None:
-            sources["symbolic"] = self._symbolic_cells(start, start + n)
+            sources["symbolic"] = self._symbolic_cells(block.start, block.start + len(block))
         for modality, source in sources.items():
-            merge(rows, self._track(channel, modality, sparse=True).push(heard, {modality: source}))
-        merge(rows, self._track(channel, "fused").push(heard, sources))
+            yield self._track(channel, modality, sparse=True), {modality: source}
+        yield self._track(channel, "fused"), sources
 
     # ------------------------------------------------------------ notes
 
@@ -291,15 +316,14 @@ class Session:
 
     # ------------------------------------------------------------ tracks
 
-    def _track(self, channel: _Channel | None, modality: str, *, sparse: bool = False) -> Track:
+    def _track(self, channel: Channel | None, modality: str, *, sparse: bool = False) -> Track:
         name = channel.name if channel else "mix"
         if (name, modality) not in self.tracks:
-            self.tracks[name, modality] = Track(
-                self._info(name, channel, modality), self.engine, sparse=sparse
-            )
+            info = self._info(name, channel, modality)
+            self.tracks[name, modality] = Track(info, self.engine, sparse=sparse, revise=self.live)
         return self.tracks[name, modality]
 
-    def _info(self, name: str, channel: _Channel | None, modality: str) -> SpanInfo:
+    def _info(self, name: str, channel: Channel | None, modality: str) -> SpanInfo:
         if modality == "fused":
             parts = ["speech", "music"] + (["symbolic"] if self._symbolic is not None else [])
             model, version = "fusion", "+".join(self.engine.cards[part].version for part in parts)

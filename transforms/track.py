@@ -46,10 +46,11 @@ class Track:
         info: what its rows have in common.
         engine: for the models' priors.
         sparse: keep only cells with an estimate.
+        revise: give the rows of running episodes too, as they are known; each replaces the one before.
     """
 
-    def __init__(self, info: SpanInfo, engine: Engine, *, sparse: bool = False) -> None:
-        self.info, self.engine, self.sparse = info, engine, sparse
+    def __init__(self, info: SpanInfo, engine: Engine, *, sparse: bool = False, revise: bool = False) -> None:
+        self.info, self.engine, self.sparse, self.revise = info, engine, sparse, revise
         self.labels = LABELS[info.modality]
         self.segmenter = EpisodeSegmenter(self.labels, settings_for(info.modality))
         self.summarizer = Summarizer(self.labels)
@@ -65,6 +66,27 @@ class Track:
         if not self.sparse or block.estimated.any():
             rows["curve"] = [curve_table(self.info, block, sparse=self.sparse)]
         return rows
+
+    def peek(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> Rows:
+        """Curve rows of cells as they look now; the track goes on as if nobody had asked."""
+        block = self._fuse(heard, sources)
+        if self.sparse and not block.estimated.any():
+            return {}
+        return {"curve": [curve_table(self.info, block, sparse=self.sparse)]}
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on elsewhere, as plain Python and numpy."""
+        return {
+            "segmenter": self.segmenter.state(),
+            "summarizer": self.summarizer.state(),
+            "estimated_cells": self.estimated_cells,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()` of a track of the same channel and modality."""
+        self.segmenter.restore(state["segmenter"])
+        self.summarizer.restore(state["summarizer"])
+        self.estimated_cells = state["estimated_cells"]
 
     def flush(self, duration_ms: int, talk: Talk | None = None, more: dict[str, Any] | None = None) -> Rows:
         """The media ended: the last episodes, and the summary.
@@ -117,8 +139,8 @@ class Track:
     def _episodes(self, runs: list[Run], duration_ms: int) -> Rows:
         self.summarizer.add_episodes(runs)
         columns = self.info.columns()
-        final = [episode_row(columns, run, duration_ms) for run in runs if run.is_final]
-        return {"episode": [to_table("episode", final)]} if final else {}
+        told = [episode_row(columns, run, duration_ms) for run in runs if run.is_final or self.revise]
+        return {"episode": [to_table("episode", told)]} if told else {}
 
 
 def _masked(estimates: Estimates, counts: Mask) -> tuple[Float, Float]:

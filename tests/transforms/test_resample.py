@@ -6,7 +6,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moodstream.transforms.resample import Resample
+from moodstream.transforms.resample import LAG, Resample
 from tests.support.media_files import Float, sound
 
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 192_000)
@@ -64,3 +64,38 @@ def test_as_one_shot() -> None:
 def test_rejects_a_rate_that_is_none() -> None:
     with pytest.raises(ValueError, match="rate_hz is 0"):
         Resample(0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from((*RATES_HZ, 8_001)),
+    st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), max_size=12),
+    st.booleans(),
+)
+def test_it_goes_on_elsewhere_from_its_state(
+    rate_hz: int, cuts: list[tuple[int, bool]], steady: bool
+) -> None:
+    samples = np.resize(sound(1, rate_hz, 1)[0], 60_000)
+    step, parts, at = Resample(rate_hz, steady=steady), [], 0
+    for size, moved in cuts:
+        parts.append(step.push(samples[at : at + size]))
+        at = min(at + size, len(samples))
+        if moved:
+            state, step = step.state(), Resample(rate_hz, steady=steady)
+            step.restore(state)
+    parts += [step.push(samples[at:]), step.flush()]
+    np.testing.assert_allclose(np.concatenate(parts), resample(samples, rate_hz), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 44_100, 48_000, 192_000])
+def test_steady_gives_what_the_length_alone_says(rate_hz: int) -> None:
+    samples, draw = np.resize(sound(1, rate_hz, 1)[0], 3 * rate_hz), np.random.default_rng(1)
+    step, given_so_far, at = Resample(rate_hz, steady=True), 0, 0
+    while at < len(samples):
+        size = int(draw.integers(1, rate_hz // 8))
+        given_so_far += len(step.push(samples[at : at + size]))
+        at = min(at + size, len(samples))
+        assert given_so_far == max(at * 16_000 // rate_hz - LAG, 0)
+        if draw.random() < 0.3:
+            state, step = step.state(), Resample(rate_hz, steady=True)
+            step.restore(state)
