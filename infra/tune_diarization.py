@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from moodstream.models.audio_task import fold_examples
 from moodstream.models.base import CELL_FRAMES, EMOTIONS, HOP, RATE_HZ, STEP_MS, Float
 from moodstream.models.calibration import best_temperature
 from moodstream.models.corpora import read_corpora
@@ -34,7 +35,6 @@ from moodstream.models.metrics import boundary_f1, diarization_error
 from moodstream.models.network import MoodNetwork
 from moodstream.models.pooling import cell_sums, window_sums
 from moodstream.models.speech import TASK
-from moodstream.models.training import fold_examples
 from moodstream.transforms.diarize import SPEECH, DiarizeSettings, EpisodeSegmenter
 
 CELL = RATE_HZ * STEP_MS // 1000

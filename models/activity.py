@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from moodstream.models import noises
+from moodstream.models.audio_task import Data, Task
 from moodstream.models.augment import Generator, add_noise, change_speed, through_telephone, tilt
 from moodstream.models.base import ACTIVITIES, RATE_HZ, Float, decide
 from moodstream.models.corpora import read_corpora, read_sound
@@ -23,7 +24,7 @@ from moodstream.models.fitting import Recipe
 from moodstream.models.metrics import accuracy, bootstrap, uar
 from moodstream.models.network import Shape
 from moodstream.models.pooling import MODULATION_STATISTICS
-from moodstream.models.training import Data, Measures, Task, evaluate_task, train_task
+from moodstream.models.study import Measures
 
 SPEECH = {  # how many examples of each corpus
     **{"ravdess": 90, "emodb": 70, "ased": 65, "urdu": 80, "tava": 40},
@@ -211,11 +212,6 @@ TASK = Task(
     labels=ACTIVITIES,
     dimensions=(False, False, False),
     corpora=dict.fromkeys((*SPEECH, *MUSIC), 1.0),
-    licences={
-        "activity": "RAVDESS, RAVDESS song (CC BY-NC-SA 4.0), TAVA (AGPL-3.0), URDU (research only), EMO-DB, "
-        "ASED, 4QAED, Emotify, emoMusic, VGMIDI (none stated), EMOPIA (CC BY-NC-SA 4.0), AMI (CC BY 4.0), "
-        "call samples of AWS (Apache-2.0) and Microsoft (MIT); noises made by the project"
-    },
     read=read,
     examples=examples,
     measure=measure,
@@ -245,4 +241,3 @@ TASK = Task(
         "rap, chant and sung speech lie between speech and music, and so do its answers",
     ],
 )
-train, evaluate = partial(train_task, TASK), partial(evaluate_task, TASK)

@@ -56,6 +56,10 @@ SCHEMA = pl.Schema(_COLUMNS)
 _SONG_EMOTIONS = {"angry": "anger", "fearful": "fear", "happy": "happiness", "sad": "sadness"}
 
 
+class DataError(ValueError):
+    """The data that someone brought, or what he asks of it, is wrong."""
+
+
 def data_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the corpora: `folder`, else MOODSTREAM_DATA, else `../shared/data` beside the repository.
 
@@ -100,7 +104,7 @@ def read_folder(folder: str | os.PathLike[str]) -> pl.DataFrame:
 
     Raises:
         FileNotFoundError: no csv there, or a file it names is missing.
-        ValueError: no label column, an unknown column, or a value out of its range.
+        DataError: no label column, an unknown column, or a value out of its range.
     """
     tables = sorted(Path(folder).glob("*.csv"))
     if not tables:
@@ -109,11 +113,9 @@ def read_folder(folder: str | os.PathLike[str]) -> pl.DataFrame:
     for table in tables:
         rows = pl.read_csv(table, infer_schema_length=None, schema_overrides={"group": pl.String})
         if unknown := set(rows.columns) - set(SCHEMA.names()):
-            raise ValueError(
-                f"{table.name} has unknown columns {sorted(unknown)}, known are {SCHEMA.names()}"
-            )
+            raise DataError(f"{table.name} has unknown columns {sorted(unknown)}, known are {SCHEMA.names()}")
         if not {"valence", "arousal", "dominance", "emotion", "quadrant"} & set(rows.columns):
-            raise ValueError(f"{table.name} has no label: valence, arousal, dominance, emotion or quadrant")
+            raise DataError(f"{table.name} has no label: valence, arousal, dominance, emotion or quadrant")
         named = {} if "corpus" in rows.columns else {"corpus": pl.lit(table.stem)}
         frames.append(conform(rows.with_columns(**named), table.parent))
     return pl.concat(frames)
@@ -124,7 +126,7 @@ def conform(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a value out of its range; the message carries it.
+        DataError: a value out of its range; the message carries it.
     """
     defaults = {"start_ms": pl.lit(0), "group": pl.col("file")}
     rows = rows.with_columns(
@@ -144,12 +146,12 @@ def conform(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
             raise FileNotFoundError(f"labels name a file that is not there: {name}")
     for name, allowed in (("emotion", EMOTIONS), ("quadrant", QUADRANTS)):
         if wrong := set(rows[name].drop_nulls()) - set(allowed):
-            raise ValueError(f"{name} is {sorted(wrong)[0]!r}, allowed are {', '.join(allowed)}")
+            raise DataError(f"{name} is {sorted(wrong)[0]!r}, allowed are {', '.join(allowed)}")
     for name in ("valence", "arousal", "dominance"):
         if (outside := rows.filter(pl.col(name).abs() > 1)[name]).len():
-            raise ValueError(f"{name} is {outside[0]}, allowed are -1..1")
+            raise DataError(f"{name} is {outside[0]}, allowed are -1..1")
     if (backward := rows.filter(pl.col("end_ms") <= pl.col("start_ms"))).height:
-        raise ValueError(f"{backward['file'][0]}: end_ms is {backward['end_ms'][0]}, not after start_ms")
+        raise DataError(f"{backward['file'][0]}: end_ms is {backward['end_ms'][0]}, not after start_ms")
     return rows.sort("file", "start_ms", maintain_order=True)
 
 
@@ -162,11 +164,11 @@ def assign_folds(
     least to the squared shares of the labels; the idea of scikit-learn's StratifiedGroupKFold.
 
     Raises:
-        ValueError: fewer groups than folds, or fewer than 2 folds.
+        DataError: fewer groups than folds, or fewer than 2 folds.
     """
     groups, of_row = np.unique(rows["group"].to_numpy(), return_inverse=True)
     if not 2 <= count <= len(groups):
-        raise ValueError(f"count is {count}, allowed are 2..{len(groups)} (the number of groups)")
+        raise DataError(f"count is {count}, allowed are 2..{len(groups)} (the number of groups)")
     values = rows[label].fill_null("").to_numpy() if label else np.zeros(len(rows))
     classes, of_label = np.unique(values, return_inverse=True)
     held = np.zeros((len(groups), len(classes)))

@@ -111,6 +111,20 @@ def macro_f1(truth: Values, estimate: Values) -> float:
     return float(np.mean(2 * hits / both))
 
 
+def auroc(truth: Values, estimate: Values) -> float:
+    """Area under the ROC curve, 0..1: how often one that is `truth` scores above one that is not; ties half.
+
+    NaN where `truth` is the same for all.
+    """
+    first, second = validate(np.asarray(truth).astype(bool), estimate)
+    hits, misses = int(first.sum()), int((~first).sum())
+    if not hits or not misses:
+        return float("nan")
+    _, place, count = np.unique(second, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place]
+    return float((rank[first].sum() - hits * (hits + 1) / 2) / (hits * misses))
+
+
 def expected_calibration_error(truth: Values, scores: Values, bins: int = 15) -> float:
     """Mean distance, 0..1, between confidence and accuracy over bins of equal width of the top score.
 

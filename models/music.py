@@ -9,12 +9,11 @@ Source: quadrants after Panda et al. (2018), Novel audio features for music emot
 nine GEMS moods by us, after Vuoskoski & Eerola (2011), Measuring music-induced emotion, figure 1.
 """
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from moodstream.models.audio_task import Task
 from moodstream.models.augment import Generator, add_noise, change_speed, tilt
 from moodstream.models.base import QUADRANTS, Float
 from moodstream.models.corpora import MOODS, read_corpora
@@ -23,7 +22,7 @@ from moodstream.models.fitting import Recipe
 from moodstream.models.metrics import accuracy, bootstrap, ccc
 from moodstream.models.network import Shape
 from moodstream.models.pooling import LEVEL_STATISTICS
-from moodstream.models.training import Measures, Task, evaluate_task, train_task
+from moodstream.models.study import Measures
 
 CENTRES = {"Q1": (0.5, 0.5), "Q2": (-0.5, 0.5), "Q3": (-0.5, -0.5), "Q4": (0.5, -0.5)}  # valence, arousal
 PLACES = {  # valence, arousal of music that gives rise to each mood
@@ -106,11 +105,6 @@ TASK = Task(
     labels=QUADRANTS,
     dimensions=(True, True, False),
     corpora={"4qaed": 1.0, "emotify": 1.0, "emomusic": 0.1},
-    licences={
-        "4qaed": "none stated (excerpts of commercial recordings, research use)",
-        "emotify": "none stated (music of Magnatune, CC BY-NC-SA)",
-        "emomusic": "none stated (songs of the Free Music Archive, research use)",
-    },
     read=read_corpora,
     examples=examples,
     measure=measure,
@@ -140,4 +134,3 @@ TASK = Task(
         "valence is the hard dimension: see its accuracy and its std",
     ],
 )
-train, evaluate = partial(train_task, TASK), partial(evaluate_task, TASK)

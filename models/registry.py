@@ -1,16 +1,18 @@
 """The installed models: their cards, without torch; their weights, when asked for.
 
-A model is a folder `weights/<name>/` with `weights.safetensors` and `card.yaml`. The version is
-`<major.minor>+<first 10 digits of the hash of the weights>`: other weights, other version.
+A model is a folder `weights/<name>/` with `weights.safetensors`, `card.yaml` and the licence of the weights.
+The version is `<major.minor>+<first 10 digits of the hash of the weights>`: other weights, other version.
 """
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from moodstream.models import licences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,13 +35,19 @@ class Card:
     corpora: dict[str, str]  # name: licence
     folds: str
     metrics: dict[str, list[float]]  # measure: value, low, high (95 %, resampled groups)
-    seed: int
+    seed: int  # of the fit that ships
     date: str
     limits: list[str]
     prior: dict[str, list[float]]  # dimension: mean and variance of its labels in training
     calibration: dict[str, Any]  # temperature, factor of each std, coverage of 90 % intervals, ECE
     licence: str
     shape: dict[str, Any] = field(default_factory=dict)  # of the network
+    seeds: list[int] = field(default_factory=list)  # of the folds and fits that the metrics are the mean of
+    commercial: dict[str, str] = field(default_factory=dict)  # corpus: whether its licence allows such use
+    commit: str | None = None  # of the checkout it was trained in
+    machine: str = ""  # device, threads and torch
+    hashes: dict[str, str] = field(default_factory=dict)  # of what it comes from and of its predictions
+    cross: dict[str, list[float]] = field(default_factory=dict)  # measures on corpora that were left out
 
 
 def installed(folder: Path = FOLDER) -> list[Card]:
@@ -58,8 +66,8 @@ def read_card(name: str, folder: Path = FOLDER) -> Card:
     if not path.is_file():
         there = sorted(other.parent.name for other in folder.glob(f"*/{CARD}"))
         raise FileNotFoundError(
-            f"no model {name!r} in {folder} (installed: {', '.join(there) or 'none'}): "
-            "install moodstream with its weights, or train it with `moodstream train`"
+            f"no model {name!r} in {folder} (installed: {', '.join(there) or 'none'}): install moodstream "
+            "with its weights, or train it on corpora of your own: `moodstream train TASK --data DIR`"
         )
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
@@ -98,14 +106,20 @@ def write_model(card: Card, weights: "Mapping[str, Tensor]", folder: Path = FOLD
     from safetensors.torch import save
 
     content = save({name: value.contiguous() for name, value in sorted(weights.items())})
-    values = asdict(card)
-    values["version"] = f"{card.version.split('+')[0]}+{content_version(content)}"
-    target = folder / card.name
-    target.mkdir(parents=True, exist_ok=True)
-    (target / WEIGHTS).write_bytes(content)
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
-    (target / CARD).write_text(text, encoding="utf-8")
-    return Card(**values)
+    version = f"{card.version.split('+')[0]}+{content_version(content)}"
+    card = replace(card, version=version)
+    (folder / card.name).mkdir(parents=True, exist_ok=True)
+    (folder / card.name / WEIGHTS).write_bytes(content)
+    write_card(card, folder)
+    return card
+
+
+def write_card(card: Card, folder: Path = FOLDER) -> None:
+    """Write a model's card, and the licence of its weights beside it."""
+    text = yaml.safe_dump(asdict(card), sort_keys=False, allow_unicode=True, width=110)
+    (folder / card.name / CARD).write_text(text, encoding="utf-8")
+    terms = licences.text(card.name, card.version, card.corpora)
+    (folder / card.name / licences.FILE).write_text(terms, encoding="utf-8")
 
 
 def content_version(content: bytes) -> str:

@@ -6,19 +6,18 @@ head of its own in training; what ships is the shared head over all nine. Source
 Russell (1980), A circumplex model of affect; Russell & Mehrabian (1977), table 1.
 """
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from moodstream.models.audio_task import Task
 from moodstream.models.base import DIMENSIONS, EMOTIONS
-from moodstream.models.corpora import read_corpora
+from moodstream.models.corpora import DataError, read_corpora
 from moodstream.models.examples import Example, example_of
 from moodstream.models.fitting import Recipe
 from moodstream.models.metrics import bootstrap, ccc, uar
 from moodstream.models.network import Shape
-from moodstream.models.training import Measures, Task, evaluate_task, train_task
+from moodstream.models.study import Measures
 
 CIRCUMPLEX = {  # valence, arousal, dominance
     "neutral": (0.0, -0.1, 0.0),
@@ -38,7 +37,7 @@ def examples(rows: pl.DataFrame) -> list[Example]:
     """One example a row of `corpora.read_corpora`.
 
     Raises:
-        ValueError: a row with neither an emotion nor ratings.
+        DataError: a row with neither an emotion nor ratings.
     """
     return [_example(row) for row in rows.iter_rows(named=True)]
 
@@ -48,7 +47,7 @@ def _example(row: dict[str, object]) -> Example:
     rated = tuple(np.nan if row[name] is None else float(str(row[name])) for name in DIMENSIONS)
     weight = 1.0 if np.isfinite(rated).any() else WEAK
     if weight != 1.0 and emotion is None:
-        raise ValueError(
+        raise DataError(
             f"{row['file']} has neither emotion nor valence, arousal or dominance: speech needs one"
         )
     target = rated if weight == 1.0 else CIRCUMPLEX[str(emotion)]
@@ -88,14 +87,6 @@ TASK = Task(
     labels=EMOTIONS,
     dimensions=(True, True, True),
     corpora={"ravdess": 1.0, "emodb": 1.0, "ased": 1.0, "urdu": 0.6, "tava": 1.2, "ravdess_song": 0.7},
-    licences={
-        "ravdess": "CC BY-NC-SA 4.0",
-        "emodb": "none stated (EMO-DB, offered freely by its authors)",
-        "ased": "none stated (research use)",
-        "urdu": "research only",
-        "tava": "AGPL-3.0",
-        "ravdess_song": "CC BY-NC-SA 4.0",
-    },
     read=read_corpora,
     examples=examples,
     measure=measure,
@@ -112,4 +103,3 @@ TASK = Task(
         "URDU confounds speaker, channel and emotion: its figure says little",
     ],
 )
-train, evaluate = partial(train_task, TASK), partial(evaluate_task, TASK)

@@ -6,10 +6,8 @@ ahead, the embeddings NOTES_AHEAD notes). Numbers stand everywhere, `sounding` s
 something. Training and measuring live in `symbolic_training`; `train` and `evaluate` are its entrances.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -163,21 +161,3 @@ def average(curve: Float, edges_s: npt.NDArray[np.float64]) -> Float:
     return np.where(width > 1e-6, np.diff(area, axis=0) / np.maximum(width, 1e-6), curve[cell[:-1]]).astype(
         np.float32
     )
-
-
-def train(
-    data: str | os.PathLike[str] | None, out: str | os.PathLike[str] | None = None, **options: Any
-) -> registry.Card:
-    """See `training.train`."""
-    from moodstream.models.symbolic_training import train_symbolic
-
-    return train_symbolic(data, out, **options)
-
-
-def evaluate(
-    data: str | os.PathLike[str] | None, model: str | os.PathLike[str] | None = None, **options: Any
-) -> Any:
-    """See `training.evaluate`."""
-    from moodstream.models.symbolic_training import evaluate_symbolic
-
-    return evaluate_symbolic(data, model, **options)

@@ -6,30 +6,29 @@ averaged from bar line to bar line.
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
 
-from moodstream.models import registry
+from moodstream.models import licences
 from moodstream.models.base import QUADRANTS
-from moodstream.models.calibration import calibrate
+from moodstream.models.corpora import DataError
 from moodstream.models.examples import Progress, silent
+from moodstream.models.harness import calibrated
 from moodstream.models.metrics import Interval, accuracy, bootstrap, ccc, pearson, rmse
-from moodstream.models.note_network import NoteEnsemble
+from moodstream.models.note_network import NoteEnsemble, NoteShape
+from moodstream.models.registry import Card
+from moodstream.models.study import Item, Measures, Study
 from moodstream.models.symbolic import LOOKAHEAD_S, PAST_S, SymbolicModel, average
-from moodstream.models.symbolic_data import Ints, Piece, Version, assign, read_pieces, versions
+from moodstream.models.symbolic_data import Ints, Piece, assign, read_pieces, versions
 from moodstream.models.symbolic_fitting import RIGHT, UPPER, Recipe, fit
 
-LICENCES = {
-    "emopia": "CC BY-NC-SA 4.0 (non-commercial)",
-    "vgmidi": "none stated (piano arrangements of commercial game music, research use)",
-}
+CORPORA = ("emopia", "vgmidi")
 LIMITS = [
     "piano alone: 1,078 clips of pop and 162 pieces of game music; other instruments are read as piano",
     "drums count as rhythm only and were not in the training data",
@@ -107,30 +106,57 @@ def _mean(values: npt.ArrayLike) -> float:
     return float(np.mean(np.asarray(values)))
 
 
-def train_symbolic(
-    data: str | os.PathLike[str] | None,
-    out: str | os.PathLike[str] | None = None,
-    *,
-    folds: int = 5,
-    seed: int = 0,
-    smoke: bool = False,
-    cache: str | os.PathLike[str] | None = None,
-    progress: Progress = silent,
-) -> registry.Card:
-    """`training.train` for this task."""
-    pieces, recipe, count = _ready(data, smoke)
-    table = versions(pieces, seed, count, progress)
-    fold_of = assign(pieces, folds, seed)
-    predictions = cross_validate(pieces, table, fold_of, range(2 if smoke else folds), recipe, seed, progress)
-    predictions, calibration = calibrate(predictions, QUADRANTS)
-    measures = measure(predictions)
-    network = fit(pieces, table, np.arange(len(pieces)), recipe, seed, _within(progress, "final fit"))
-    network.temperature.fill_(calibration["temperature"])
-    network.std_scale.copy_(
-        torch.tensor([calibration["std_scale"].get(n, 1.0) for n in ("valence", "arousal")])
-    )
-    ratings = np.concatenate([piece.ratings for piece in pieces if piece.ratings is not None])
-    card = registry.Card(
+class SymbolicTask:
+    """The task, as the harness sees it."""
+
+    name, corpora = "symbolic", CORPORA
+
+    def measure(self, table: pl.DataFrame) -> Measures:
+        """See `measure`."""
+        return measure(table)
+
+    def study(
+        self,
+        data: str | os.PathLike[str] | None,
+        corpora: Sequence[str] = (),
+        smoke: bool = False,
+        cache: str | os.PathLike[str] | None = None,
+        progress: Progress = silent,
+    ) -> Study:
+        """Its study, the pieces read and their features computed.
+
+        Args:
+            corpora: only these, all when empty. smoke: few pieces, few steps. cache: not used.
+
+        Raises:
+            DataError: no such corpus. FileNotFoundError: no data.
+        """
+        if unknown := [name for name in corpora if name not in CORPORA]:
+            raise DataError(f"corpus is {unknown[0]!r}, symbolic has {', '.join(CORPORA)}")
+        recipe, count = (replace(Recipe(), steps=2), 1) if smoke else (Recipe(), VARIANTS)
+        pieces = [p for p in read_pieces(data, 24 if smoke else 1) if p.corpus in (corpora or CORPORA)]
+        table = versions(pieces, 0, count, progress)
+        return Study(
+            card=_draft(pieces),
+            items=[_item(piece) for piece in pieces],
+            settings={"recipe": asdict(recipe), "shape": NoteShape().asdict(), "variants": count},
+            code=("symbolic_training", "symbolic_fitting"),
+            assign=partial(assign, pieces),
+            new=lambda: NoteEnsemble(NoteShape()),
+            fit=lambda rows, seed, said: fit(pieces, table, rows, recipe, seed, said),
+            predict=lambda network, rows: predict(cast(NoteEnsemble, network), pieces, rows),
+            measure=measure,
+            ship=calibrated,
+            smoke=smoke,
+            kept_apart="songs (EMOPIA) and series (VGMIDI)",
+        )
+
+
+def _draft(pieces: Sequence[Piece]) -> Card:
+    rated = [piece.ratings for piece in pieces if piece.ratings is not None]
+    ratings = np.concatenate(rated) if rated else np.zeros((1, 2))
+    names = dict.fromkeys(piece.corpus for piece in pieces)
+    return Card(
         name="symbolic",
         version="1.0",
         task="symbolic",
@@ -138,79 +164,26 @@ def train_symbolic(
         dimensions=["valence", "arousal"],
         lookahead_s=LOOKAHEAD_S,
         past_s=PAST_S,
-        corpora=LICENCES,
-        folds=f"{folds} folds, songs (EMOPIA) and series (VGMIDI) kept apart, pooled out-of-fold predictions",
-        metrics={name: [round(x, 4) for x in (v.value, v.low, v.high)] for name, v in measures.items()},
-        seed=seed,
-        date=datetime.now(UTC).date().isoformat(),
+        corpora={name: licences.of(name).stated for name in names},
+        folds="",
+        metrics={},
+        seed=0,
+        date="",
         limits=LIMITS,
         prior={
             name: [round(float(ratings[:, i].mean()), 4), round(float(ratings[:, i].var()), 4)]
             for i, name in enumerate(("valence", "arousal"))
         },
-        calibration=calibration,
-        licence="weights: non-commercial research (the corpora's licences); code: Apache-2.0",
-        shape=network.shape.asdict(),
+        calibration={},
+        licence="",
     )
-    folder = Path(out) if out else registry.FOLDER
-    card = registry.write_model(card, network.state_dict(), folder)
-    predictions.write_parquet(folder / "symbolic" / "predictions.parquet", compression="zstd")
-    return card
 
 
-def evaluate_symbolic(
-    data: str | os.PathLike[str] | None,
-    model: str | os.PathLike[str] | None = None,
-    *,
-    full: bool = False,
-    cache: str | os.PathLike[str] | None = None,
-    progress: Progress = silent,
-) -> dict[str, Interval]:
-    """`training.evaluate` for this task."""
-    folder = Path(model) if model else registry.FOLDER
-    card = registry.read_card("symbolic", folder)
-    stored = pl.read_parquet(folder / "symbolic" / "predictions.parquet")
-    pieces, recipe, count = _ready(data, False)
-    measured = stored["example"].n_unique()
-    if measured != len(pieces):
-        raise ValueError(f"the model was measured on {measured} pieces, the data has {len(pieces)}")
-    fold_of = stored.unique("example").sort("example")["fold"].to_numpy()
-    folds = sorted(set(fold_of.tolist())) if full else [int(fold_of.min())]
-    table = versions(pieces, card.seed, count, progress)
-    again = cross_validate(pieces, table, fold_of, folds, recipe, card.seed, progress)
-    again, _ = calibrate(again, QUADRANTS, card.calibration)
-    before = stored.filter(pl.col("fold").is_in(folds))
-    difference = np.abs(np.array(again["scores"].to_list()) - np.array(before["scores"].to_list())).mean()
-    if difference > 0.02:  # threads and processors round differently, and training amplifies that
-        raise ValueError(f"predicted anew, folds differ from the stored ones by {difference:.3f} on average")
-    return measure(again if full else stored)
+def _item(piece: Piece) -> Item:
+    file = Path(piece.file)
+    truth = None if piece.ratings is None else piece.ratings.tolist()
+    key = f"{file.parent.name}/{file.name}:{file.stat().st_size}"
+    return Item(key, piece.corpus, piece.group, piece.quadrant, truth)
 
 
-def cross_validate(
-    pieces: Sequence[Piece],
-    table: Sequence[Sequence[Version]],
-    fold_of: Ints,
-    folds: Sequence[int],
-    recipe: Recipe,
-    seed: int,
-    progress: Progress = silent,
-) -> pl.DataFrame:
-    """Out-of-fold predictions of all pieces in `folds`."""
-    parts = []
-    for fold in folds:
-        rows = np.flatnonzero(fold_of != fold)
-        network = fit(pieces, table, rows, recipe, seed, _within(progress, f"fold {fold + 1}"))
-        parts.append(
-            predict(network, pieces, np.flatnonzero(fold_of == fold)).with_columns(fold=pl.lit(fold))
-        )
-    return pl.concat(parts).sort("example", "bar")
-
-
-def _ready(data: str | os.PathLike[str] | None, smoke: bool) -> tuple[list[Piece], Recipe, int]:
-    if smoke:
-        return read_pieces(data, every=24), replace(Recipe(), steps=2), 1
-    return read_pieces(data), Recipe(), VARIANTS
-
-
-def _within(progress: Progress, stage: str) -> Progress:
-    return lambda what, share: progress(f"{stage}: {what}", share)
+TASK = SymbolicTask()

@@ -268,23 +268,56 @@ def test_models_are_listed_with_measures_and_limits(tmp_path, monkeypatch, capsy
     assert json.loads(capsys.readouterr().out)[0]["corpora"] == {"tava": "CC-BY"}
 
 
-def test_training_is_called_and_measures_are_printed(monkeypatch, capsys):
-    from moodstream.models import training
+def test_evaluate_prints_tables_targets_and_what_is_stale(monkeypatch, capsys):
+    from dataclasses import replace
+
+    from moodstream.models import registry, training
+    from moodstream.models.evaluation import StaleError
     from moodstream.models.metrics import Interval
 
+    card = replace(registry.read_card("speech"), name="speech", version="1.0+abc")
     told = {}
 
-    def evaluate(task, data, model=None, *, full=False, progress):
-        told.update(task=task, data=data, full=full)
+    def evaluate(name, data, folder, *, stored, full, leave_one_out, progress):
+        if name != "speech":
+            raise StaleError(f"{name} is stale: predictions changed")
+        told.update(data=data, full=full, stored=stored, leave_one_out=leave_one_out)
         progress("fold 1: fit", 0.5)
-        return {"UAR": Interval(0.7, 0.65, 0.75)}
+        measures = {"ravdess UAR": Interval(0.7, 0.65, 0.75), "other": Interval(0.1, 0.0, 0.2)}
+        cross = {"emodb AUC arousal": Interval(0.9, 0.8, 1.0)}
+        return training.Evaluation(card, measures, cross, {}, ["one fold fitted anew: 0.0010"])
 
     monkeypatch.setattr(training, "evaluate", evaluate)
     assert cli.run(["evaluate", "speech", "--data", "corpora", "--full"]) == 0
-    assert told == {"task": "speech", "data": "corpora", "full": True}
+    assert told == {"data": "corpora", "full": True, "stored": False, "leave_one_out": False}
     out = capsys.readouterr()
-    assert out.out == "UAR  0.700  [0.650, 0.750]\n"
+    lines = [" ".join(line.split()) for line in out.out.splitlines()]
+    assert lines[0].startswith("speech 1.0+abc")
+    assert "one fold fitted anew: 0.0010" in lines
+    assert "ravdess UAR 0.700 [0.650, 0.750] expected >= 0.66 met, aim >= 0.72 missed" in lines
+    assert "other 0.100 [0.000, 0.200]" in lines
+    assert "emodb UAR not measured expected >= 0.78, aim >= 0.82" in lines
+    assert "emodb AUC arousal 0.900 [0.800, 1.000]" in lines
     assert "fold 1: fit 50%" in out.err
+
+    monkeypatch.setattr(registry, "installed", lambda folder: [replace(card, name="music"), card])
+    assert cli.run(["evaluate", "--stored"]) == 1
+    out = capsys.readouterr()
+    assert "music is stale: predictions changed" in out.err
+    assert "ravdess UAR" in out.out  # the others are still measured
+    assert told["stored"]
+
+
+def test_train_and_evaluate_say_what_is_wrong(tmp_path, capsys):
+    assert cli.run(["evaluate", "nobody"]) == 2
+    assert "no model 'nobody'" in capsys.readouterr().err
+    assert cli.run(["evaluate", "--models", str(tmp_path)]) == 2
+    assert "no models in" in capsys.readouterr().err
+    (tmp_path / "mine.csv").write_text("file,smell\na.wav,good\n")
+    assert cli.run(["train", "speech", "--data", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "unknown columns ['smell']" in capsys.readouterr().err
+    assert cli.run(["train", "speech", "--data", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+    assert "no folder of corpora" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", FORMATS)
