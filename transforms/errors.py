@@ -4,6 +4,7 @@
     ├── UsageError            the command or call is wrong; nothing was done        (exit status 2)
     │   └── MissingExtraError an optional dependency is not installed
     ├── MediaError            one media cannot be analysed (wholly or in part): a dead letter, the run goes on
+    │   ├── PacketError       stage `packet`: no media id, contradicting headers, too large, too late
     │   ├── ReadError         stage `read`: missing, unreadable, empty
     │   ├── DecodeError       stage `decode`: not audio, truncated, no sound, NaN, too long
     │   └── NotesError        stage `notes`: a MIDI file without notes or beyond repair
@@ -44,6 +45,10 @@ class MediaError(MoodstreamError):
 
     def __reduce__(self) -> tuple[type["MediaError"], tuple[str, str]]:
         return type(self), (self.error, str(self))
+
+
+class PacketError(MediaError):
+    stage = "packet"
 
 
 class ReadError(MediaError):

@@ -102,6 +102,10 @@ class Channel:
             return None
         return self.stream.push(self._take())
 
+    def advance(self) -> AudioEstimates:
+        """Estimates as far as what is gathered goes."""
+        return self.stream.push(self._take())
+
     def flush(self, samples: Float) -> AudioEstimates:
         """The sound ended with these samples: one pass of the networks over all that is left."""
         self.gathered += [self.resample.push(samples), self.resample.flush()]
