@@ -68,9 +68,9 @@ def weights_licence(corpora: Sequence[str]) -> str:
         terms.append("research, as long as what is unknown is not cleared")
     else:
         terms.append("commercial use is not forbidden")
-    if alike := sorted({one.stated for one in known if one.share_alike}):
-        terms.append(f"share-alike ({', '.join(alike)})")
-    if unknown := [n for n, one in zip(corpora, known, strict=True) if one.commercial == "unknown"]:
+    if alike := [name for name in corpora if of(name).share_alike]:
+        terms.append(f"share-alike for {', '.join(alike)}")
+    if unknown := [name for name in corpora if of(name).commercial == "unknown"]:
         terms.append(f"unknown for {', '.join(unknown)}")
     return f"weights: {'; '.join(terms)}; code: Apache-2.0"
 
@@ -107,6 +107,6 @@ def notice(models: Mapping[str, str]) -> str:
     strict = sorted(name for name, licence in models.items() if "non-commercial" in licence)
     if strict:
         return (
-            f"weights of {', '.join(strict)}: for non-commercial research only (`moodstream models` says why)"
+            f"licence of the weights: non-commercial research only ({', '.join(strict)}; `moodstream models`)"
         )
-    return "the weights have terms of their own: `moodstream models`"
+    return "the weights have licences of their own: `moodstream models`"

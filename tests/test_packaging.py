@@ -1,6 +1,7 @@
 """What `pip install` brings: one import package, typed, with weights, light to import, with its command."""
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -12,20 +13,32 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("models", "transforms", "sinks", "pipelines")
 RUNS_MODELS = {"estimate"}  # Beam's RunInference, which it is made of, loads torch by itself
+WITHOUT = "MOODSTREAM_WITHOUT_WEIGHTS"
 BUILD = "import sys; from setuptools import build_meta as b; print(b.build_wheel(sys.argv[1]))"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from what git tracks, without the network."""
-    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("wheel")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git tracks."""
+    tree = tmp_path_factory.mktemp("tree")
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, tracked.decode().split("\0")):
         if (ROOT / name).is_file() and not name.startswith(("infra/typing/", "tests/")):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
-    subprocess.run([sys.executable, "-c", BUILD, str(out)], cwd=tree, check=True, capture_output=True)
+    return tree
+
+
+def build(tree: Path, out: Path, without: str) -> zipfile.ZipFile:
+    """A wheel built from it, without the network."""
+    command = [sys.executable, "-c", BUILD, str(out)]
+    subprocess.run(command, cwd=tree, check=True, capture_output=True, env={**os.environ, WITHOUT: without})
     return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return build(tree, tmp_path_factory.mktemp("wheel"), "")
 
 
 def test_the_wheel_holds_one_import_package(wheel: zipfile.ZipFile) -> None:
@@ -49,8 +62,14 @@ def test_the_wheel_brings_weights_and_cards(wheel: zipfile.ZipFile) -> None:
     models = sorted(path.name for path in weights.iterdir() if path.is_dir())
     assert models
     for model in models:
-        for part in ("weights.safetensors", "card.yaml"):
+        for part in ("weights.safetensors", "card.yaml", "LICENCE.txt"):
             assert f"moodstream/models/weights/{model}/{part}" in wheel.namelist()
+
+
+def test_a_wheel_can_come_without_weights(wheel: zipfile.ZipFile, tree: Path, tmp_path: Path) -> None:
+    """Built after one with them, in the same folder: nothing of that build is left in it."""
+    bare = set(build(tree, tmp_path, "1").namelist())
+    assert {name for name in wheel.namelist() if "/weights/" not in name} == bare
 
 
 def test_the_wheel_names_its_licence_and_command(wheel: zipfile.ZipFile) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from moodstream.models.base import DIMENSIONS, Float
 from moodstream.models.registry import Card, read_card
+from moodstream.transforms.errors import UsageError
 
 if TYPE_CHECKING:
     from moodstream.models.audio import AudioModels
@@ -27,8 +28,15 @@ class Engine:
 
     @cached_property
     def cards(self) -> dict[str, Card]:
-        """The model card of every modality and of activity, read without loading a network."""
-        return {name: read_card(name) for name in ("speech", "music", "symbolic", "activity")}
+        """The model card of every modality and of activity, read without loading a network.
+
+        Raises:
+            UsageError: one of them is not installed; the message says how to get it.
+        """
+        try:
+            return {name: read_card(name) for name in ("speech", "music", "symbolic", "activity")}
+        except FileNotFoundError as error:
+            raise UsageError(str(error)) from error
 
     @cached_property
     def audio(self) -> "AudioModels":

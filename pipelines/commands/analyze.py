@@ -121,9 +121,11 @@ def analyze(
     """
     from rich.console import Console
 
+    from moodstream.models import licences
     from moodstream.pipelines.config import Config
     from moodstream.pipelines.display import display
     from moodstream.pipelines.interrupt import own_screen, scratch_folder, stoppable
+    from moodstream.transforms.engine import Engine
     from moodstream.transforms.session import Settings
 
     if not paths and not more["manifest"]:
@@ -137,6 +139,7 @@ def analyze(
         settings=Settings(emotions_for=emotions_for, features=features, max_hours=max_hours),
         **more,
     )
+    click.echo(licences.notice({card.name: card.licence for card in Engine().cards.values()}), err=True)
     apart = config.workers > 1
     with (
         scratch_folder() as scratch,

@@ -268,6 +268,25 @@ def test_models_are_listed_with_measures_and_limits(tmp_path, monkeypatch, capsy
     assert json.loads(capsys.readouterr().out)[0]["corpora"] == {"tava": "CC-BY"}
 
 
+def test_analyze_names_the_licence_of_the_weights_once(tmp_path, capsys):
+    Path(tmp_path, "song.mid").write_bytes(b"")
+    assert cli.run(["analyze", str(tmp_path), "--out", str(tmp_path / "lake")]) == 0
+    assert capsys.readouterr().err.count("licence of the weights: non-commercial research only") == 1
+
+
+def test_analyze_without_weights_says_how_to_get_them(tmp_path, monkeypatch, capsys):
+    from moodstream.models import registry
+    from moodstream.transforms import engine
+
+    monkeypatch.setattr(engine, "read_card", lambda name: registry.read_card(name, tmp_path))
+    Path(tmp_path, "song.mid").write_bytes(b"")
+    assert cli.run(["analyze", str(tmp_path), "--out", str(tmp_path / "lake")]) == 2
+    said = capsys.readouterr().err
+    assert "(installed: none)" in said
+    assert "moodstream train TASK" in said
+    assert not (tmp_path / "lake").exists()
+
+
 def test_evaluate_prints_tables_targets_and_what_is_stale(monkeypatch, capsys):
     from dataclasses import replace
 
