@@ -28,7 +28,13 @@ from moodstream.models.registry import Card
 from moodstream.models.study import Measures, Study
 
 # The module of `moodstream.models` that holds the TASK of each name.
-TASKS = {"speech": "speech", "music": "music", "symbolic": "symbolic_training", "activity": "activity"}
+TASKS = {
+    "speech": "speech",
+    "music": "music",
+    "symbolic": "symbolic_training",
+    "activity": "activity",
+    "small": "distil",
+}
 PREDICTIONS = harness.PREDICTIONS
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from moodstream.models.study import Measures
     from moodstream.models.training import Evaluation
 
-TASKS = ("speech", "music", "symbolic", "activity")
+TASKS = ("speech", "music", "symbolic", "activity", "small")
 EXIT_STALE = 1
 ALL = "all"
 
@@ -114,6 +114,11 @@ def train(
     is_flag=True,
     help="Measure on each corpus what the others teach, and keep that with the model.",
 )
+@click.option(
+    "--degraded",
+    is_flag=True,
+    help="Measure instead what telephone lines (G.711), babble and level cost, out of fold (speech).",
+)
 @_device
 def evaluate(
     model: str,
@@ -122,6 +127,7 @@ def evaluate(
     stored: bool,
     full: bool,
     leave_one_out: bool,
+    degraded: bool,
     device: str | None,
 ) -> int:
     """Check and measure MODEL, or all that are installed.
@@ -135,6 +141,7 @@ def evaluate(
     moodstream evaluate --stored
     moodstream evaluate speech --data ../shared/data
     moodstream evaluate speech --data ../shared/data --leave-one-corpus-out
+    moodstream evaluate speech --data ../shared/data --degraded
     """
     from pathlib import Path
 
@@ -147,6 +154,8 @@ def evaluate(
     from moodstream.transforms.errors import UsageError
 
     _choose(device)
+    if degraded:
+        return _degraded(model, data)
     models = Path(folder) if folder else registry.FOLDER
     names = [card.name for card in registry.installed(models)] if model == ALL else [model]
     if not names:
@@ -173,6 +182,30 @@ def evaluate(
         for line in report(found):
             click.echo(line)
     return status
+
+
+def _degraded(model: str, data: str | None) -> int:
+    from rich.console import Console
+
+    from moodstream.models import registry, training
+    from moodstream.models.audio_task import Task
+    from moodstream.models.corpora import DataError
+    from moodstream.models.robustness import measure_degraded
+    from moodstream.pipelines.display import stages
+    from moodstream.transforms.errors import UsageError
+
+    try:
+        card = registry.read_card("speech" if model == ALL else model)
+        task = training.task_named(card.task)
+        if not isinstance(task, Task):
+            raise UsageError(f"--degraded measures models that hear sound frame by frame, not {card.name}")
+        with stages(Console(stderr=True)) as progress:
+            found = measure_degraded(task, data, seed=card.seed, progress=progress)
+    except (FileNotFoundError, DataError) as error:
+        raise UsageError(str(error)) from error
+    for line in table(_rows(found)):
+        click.echo(line)
+    return 0
 
 
 def report(found: "Evaluation") -> Iterator[str]:

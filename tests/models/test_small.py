@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from moodstream.models import registry
+from moodstream.models.base import EMOTIONS
+from moodstream.models.pooling import N_STATISTICS, N_SUMS
+from moodstream.models.small import PARAMETERS, SIZE, Packed, SmallNetwork, SmallShape, load_small
+
+
+def a_network(seed: int = 0) -> SmallNetwork:
+    torch.manual_seed(seed)
+    network = SmallNetwork(SmallShape(EMOTIONS)).eval().requires_grad_(False)
+    network.center.uniform_(-1, 1)
+    network.scale.uniform_(0.5, 2)
+    network.temperature.fill_(1.3)
+    network.std_scale.copy_(torch.tensor([0.9, 1.1, 1.2]))
+    return network
+
+
+def sums(rows: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(rows, N_SUMS, generator=torch.Generator().manual_seed(seed)) + 0.5
+
+
+def test_eight_bits_change_little_and_survive_the_disk(tmp_path: Path) -> None:
+    network = a_network()
+    packed = Packed.of(network)
+    card = (
+        registry.read_card("small") if (registry.FOLDER / "small").exists() else registry.read_card("speech")
+    )
+    stored = registry.Card(**{**vars(card), "name": "tiny", "shape": network.shape.asdict()})
+    registry.write_model(stored, packed.state_dict(), tmp_path)
+    loaded = load_small("tiny", tmp_path)
+    (before,), (after,) = (one.heads(sums(50)[:, :0], sums(50)) for one in (network, loaded))
+    for one, other in zip(before, after, strict=True):
+        assert not torch.equal(one, other)
+        np.testing.assert_allclose(one, other, atol=0.05)
+    assert torch.equal(loaded.std_scale, network.std_scale)
+    size = (tmp_path / "tiny" / registry.WEIGHTS).stat().st_size
+    assert size <= SIZE
+    assert packed.first_weight.dtype == torch.int8
+
+
+def test_it_is_small() -> None:
+    assert sum(p.numel() for p in a_network().parameters()) + 2 * N_STATISTICS <= PARAMETERS
+
+
+def test_packing_is_exact_where_a_row_is_all_steps() -> None:
+    network = a_network()
+    with torch.no_grad():
+        network.second.weight.copy_(torch.randint(-127, 128, network.second.weight.shape) / 64)
+        network.second.weight[:, 0] = 127 / 64
+    again = Packed.of(network).unpacked()
+    torch.testing.assert_close(again.second.weight, network.second.weight, rtol=1e-6, atol=0)
+    assert not torch.equal(again.first.weight, network.first.weight)
+
+
+@pytest.mark.skipif(not (registry.FOLDER / "small").exists(), reason="not trained yet")
+def test_what_ships_is_small() -> None:
+    assert (registry.FOLDER / "small" / registry.WEIGHTS).stat().st_size <= SIZE
+    card = registry.read_card("small")
+    for name in ("valence", "arousal", "dominance"):
+        assert card.metrics[f"tava CCC {name}, minus its teacher's"][0] >= -0.03
