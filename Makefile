@@ -14,11 +14,11 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench models constraints clean
+.PHONY: help install demo test check format bench models models-full constraints clean
 
 help: ## This text
 	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@printf '\nThe first one builds $(VENV) (some 6 GB, most of it torch; a minute or two with a warm package cache).\n'
 	@printf 'After that, `. $(BIN)/activate` and `moodstream --help`; README.md goes on from there.\n'
 
@@ -47,8 +47,11 @@ format: $(STAMP) ## Let ruff mend what it can
 bench: $(STAMP) ## Speed and memory on real material: a table, and bench.json (quick: make bench BENCH_ARGS=--quick)
 	$(BIN)/python infra/bench.py --json bench.json $(BENCH_ARGS)
 
-models: $(STAMP) ## Train every model again from the corpora (MOODSTREAM_DATA or ../shared/data)
-	@bash infra/models.sh '$(BIN)'
+models: $(STAMP) ## Train every model again from the corpora (MOODSTREAM_DATA or ../shared/data), resuming what was stopped
+	@bash infra/models.sh '$(BIN)' 1
+
+models-full: $(STAMP) ## The same, measured with three seeds of the folds
+	@bash infra/models.sh '$(BIN)' 3
 
 constraints: $(STAMP) ## Write down the versions that are installed, after they were tested
 	@$(BIN)/python infra/constraints.py > constraints.txt.new

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# Train every model again, one after the other: models.sh BIN
+# Train every model again, one after the other, measured with so many seeds: models.sh BIN SEEDS
+# Every fit is kept: stopped, the same command goes on where it was.
 set -euo pipefail
-bin=$1
+bin=$1 seeds=${2:-1}
 data=${MOODSTREAM_DATA:-../shared/data}
 [ -d "$data" ] || { echo "no corpora: set MOODSTREAM_DATA to the folder that holds them (tried $data)" >&2; exit 2; }
+
+run() { printf '\033[1m==> moodstream %s\033[0m\n' "$*"; "$bin/moodstream" "$@"; }
+
 for task in activity speech small music symbolic; do
-    printf '\033[1m==> moodstream train %s --data %s\033[0m\n' "$task" "$data"
-    "$bin/moodstream" train "$task" --data "$data"
+    run train "$task" --data "$data" --seeds "$seeds"
 done
+run evaluate speech --data "$data" --leave-one-corpus-out
+run evaluate --stored
