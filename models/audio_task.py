@@ -107,7 +107,7 @@ def audio_study(
             "balance": task.corpora,
             "variants": [prepared.variants, task.augment.__qualname__],
         },
-        code=("fitting", *_module(task.examples)),
+        code=("augment", "features", "fitting", *_module(task.examples)),
         assign=partial(fold_examples, examples),
         new=lambda: MoodNetwork(shape),
         fit=lambda rows, seed, said: fit(prepared, shape, rows, task.recipe, task.corpora, seed, said),

@@ -6,14 +6,16 @@ sums of its cells (float32), padded to whole cells, and memory-maps them from a 
 all that matters.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +104,9 @@ def prepare(
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:20]
     folder = cache_folder(cache) / "features" / name
     if not (folder / "lengths.npy").exists():
-        _compute(examples, variants, folder, seed, progress, change)
+        with _alone(folder):
+            if not (folder / "lengths.npy").exists():  # nobody else did it meanwhile
+                _compute(examples, variants, folder, seed, progress, change)
     arrays = {
         part: np.load(folder / f"{part}.npy", mmap_mode="r")
         for part in ("frames", "sums", "cells", "lengths")
@@ -110,34 +114,67 @@ def prepare(
     return Prepared(examples, variants, **arrays)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process works in a folder; then it is ours until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _compute(
     examples: Sequence[Example], variants: int, folder: Path, seed: int, progress: Progress, change: Augment
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    cells, lengths = [0], []
+    """Write the features of all examples, going on after the last one that an earlier run finished."""
     with (
         torch.inference_mode(),
-        (folder / "frames.raw").open("wb") as frame_file,
-        (folder / "sums.raw").open("wb") as sum_file,
+        _open(folder / "frames.raw") as frame_file,
+        _open(folder / "sums.raw") as sum_file,
+        _open(folder / "lengths.raw") as length_file,
     ):
-        for i, example in enumerate(examples):
+        lengths = np.fromfile(length_file, np.int64)
+        done = len(lengths) // variants
+        cells = np.append(0, np.cumsum(-(-lengths[: done * variants] // CELL_FRAMES)))
+        for file, size in ((frame_file, 2 * N_BASE * CELL_FRAMES), (sum_file, 4 * N_SUMS)):
+            if file.seek(0, os.SEEK_END) < int(cells[-1]) * size:  # lost with the power
+                done, cells = 0, cells[:1]
+        for file, size in ((frame_file, 2 * N_BASE * CELL_FRAMES), (sum_file, 4 * N_SUMS)):
+            _cut(file, int(cells[-1]) * size)
+        _cut(length_file, done * variants * 8)
+        for i, example in enumerate(examples[done:], done):
             progress("features", i / len(examples))
-            sound = example.sound()
+            sound, said = example.sound(), []
             for variant in range(variants):
                 draw = np.random.default_rng((seed, i, variant))
                 frames = frames_of(change(sound, draw) if variant else sound)
-                length = len(frames)
-                padded = torch.nn.functional.pad(frames, (0, 0, 0, -length % CELL_FRAMES))
+                padded = torch.nn.functional.pad(frames, (0, 0, 0, -len(frames) % CELL_FRAMES))
                 frame_file.write(padded[:, :N_BASE].half().numpy().tobytes())
-                sum_file.write(cell_sums(padded, length).numpy().tobytes())
-                cells.append(cells[-1] + len(padded) // CELL_FRAMES)
-                lengths.append(length)
+                sum_file.write(cell_sums(padded, len(frames)).numpy().tobytes())
+                said.append(len(frames))
+            frame_file.flush()
+            sum_file.flush()
+            length_file.write(np.array(said).tobytes())  # last: what is in here is there
+            length_file.flush()
+    lengths = np.fromfile(folder / "lengths.raw", np.int64)
+    cells = np.append(0, np.cumsum(-(-lengths // CELL_FRAMES)))
     frames_raw = np.memmap(folder / "frames.raw", np.float16, "r", shape=(cells[-1] * CELL_FRAMES, N_BASE))
     sums_raw = np.memmap(folder / "sums.raw", np.float32, "r", shape=(cells[-1], N_SUMS))
     np.save(folder / "frames.npy", frames_raw)
     np.save(folder / "sums.npy", sums_raw)
-    np.save(folder / "cells.npy", np.array(cells))
-    np.save(folder / "lengths.npy", np.array(lengths))  # last: its presence says that all is there
-    (folder / "frames.raw").unlink()
-    (folder / "sums.raw").unlink()
+    np.save(folder / "cells.npy", cells)
+    np.save(folder / "unfinished.npy", lengths)
+    (folder / "unfinished.npy").rename(folder / "lengths.npy")  # its presence says that all is there
+    for name in ("frames", "sums", "lengths"):
+        (folder / f"{name}.raw").unlink()
     progress("features", 1.0)
+
+
+def _open(path: Path) -> BinaryIO:
+    path.touch()
+    return path.open("r+b")
+
+
+def _cut(file: BinaryIO, size: int) -> None:
+    file.truncate(size)
+    file.seek(size)

@@ -21,8 +21,8 @@ FOLDER = Path(__file__).parent
 PACKAGE = "moodstream.models."
 # The harness around a fit, and what reads data (items are hashed by what was read, features have a version).
 _AROUND = {
-    *("calibration", "checkpoints", "corpora", "cross", "device", "evaluation", "fingerprint", "harness"),
-    *("licences", "metrics", "registry", "study", "targets", "training", "unseen"),
+    *("audio_task", "calibration", "checkpoints", "corpora", "cross", "device", "evaluation", "examples"),
+    *("fingerprint", "harness", "licences", "metrics", "registry", "study", "targets", "training", "unseen"),
 }
 _ASIDE = ("TASK", "measure", "train", "evaluate")  # of a task's module: settings are hashed as values
 

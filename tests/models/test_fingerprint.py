@@ -67,7 +67,7 @@ def test_code_counts_and_comments_do_not(folder: Path) -> None:
 
 def test_what_measures_is_no_part_of_a_fit() -> None:
     found = reached(["fitting", "speech"])
-    assert {"fitting", "network", "features", "pooling", "augment", "speech"} <= set(found)
+    assert {"fitting", "network", "features", "pooling", "speech"} <= set(found)
     assert not {"harness", "metrics", "calibration", "registry", "training"} & set(found)
 
 

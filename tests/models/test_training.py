@@ -13,7 +13,7 @@ from moodstream.models.audio_task import context, fold_examples
 from moodstream.models.augment import add_noise, augment, change_speed, through_telephone
 from moodstream.models.calibration import best_temperature, calibrate, softmax
 from moodstream.models.corpora import read_sound
-from moodstream.models.examples import prepare
+from moodstream.models.examples import Example, prepare
 from moodstream.models.fitting import Targets, fit, predict
 from moodstream.models.network import Output
 from moodstream.models.speech import TASK as SPEECH
@@ -83,6 +83,30 @@ def test_features_come_from_the_cache_the_second_time(tmp_path: Path) -> None:
     second = prepare(silent, 2, tmp_path)
     np.testing.assert_array_equal(first.sums, second.sums)
     assert first.cells.tolist() == list(range(0, 25, 3))
+
+
+@pytest.mark.parametrize("torn", [0, 700, -700])
+def test_features_go_on_where_they_were_stopped(tmp_path: Path, torn: int) -> None:
+    heard: list[str] = []
+
+    def hearing(example: Example) -> Example:
+        return replace(example, sound=lambda: heard.append(example.key) or example.sound())
+
+    def stop(what: str, share: float) -> None:
+        if share >= 0.5:
+            raise KeyboardInterrupt
+
+    examples = [hearing(example) for example in toy_examples()[:6]]
+    with pytest.raises(KeyboardInterrupt):
+        prepare(examples, 2, tmp_path, progress=stop)
+    assert heard == ["toy0", "toy1", "toy2"]
+    raw = next((tmp_path / "features").glob("*/frames.raw"))  # half written, or lost
+    raw.write_bytes(raw.read_bytes() + b"x" * torn if torn >= 0 else raw.read_bytes()[:torn])
+    found = prepare(examples, 2, tmp_path)
+    assert heard[3:] == [f"toy{i}" for i in range(3 if torn >= 0 else 0, 6)]
+    whole = prepare(toy_examples()[:6], 2, tmp_path / "other")
+    for name in ("frames", "sums", "cells", "lengths"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
 
 
 def test_weights_balance_corpora_and_labels(trained: tuple[Path, Path]) -> None:
