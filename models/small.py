@@ -45,6 +45,8 @@ class SmallShape:
 class SmallNetwork(nn.Module):
     """Statistics of a window to what the speech model's head says."""
 
+    encoder = None  # nothing is learned frame by frame
+
     def __init__(self, shape: SmallShape) -> None:
         super().__init__()
         self.shape = shape
