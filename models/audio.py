@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,25 +28,32 @@ from moodstream.models.base import (
     Float,
 )
 from moodstream.models.features import N_COLUMNS, FrontEnd, frames_of
-from moodstream.models.network import STRIDE, EncoderStream, MoodNetwork, Output, Shape
+from moodstream.models.harmony import N_SUMS as N_HARMONY
+from moodstream.models.harmony import HarmonyStream, harmony_of
+from moodstream.models.inference import Stack, Stems, step_weights
+from moodstream.models.music_network import MusicNetwork, MusicShape
+from moodstream.models.network import STRIDE, MoodNetwork, Shape
 from moodstream.models.pooling import N_SUMS, cell_sums, quiet_cells, window_sums
 from moodstream.models.registry import Card
+from moodstream.models.small import SmallNetwork, load_small
 
 _BATCH = 32  # sounds a network sees at once in `estimate`
+Network = MoodNetwork | MusicNetwork | SmallNetwork
 _LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "activity": ACTIVITIES}
+_STANDS_FOR = {"small": "speech"}  # the task whose work another one's model does
 
 
 class AudioModels:
     """The three networks and their cards; give as many streams as there are channels."""
 
-    def __init__(self, networks: Sequence[MoodNetwork], cards: Sequence[Card]) -> None:
+    def __init__(self, networks: Sequence[Network], cards: Sequence[Card]) -> None:
         """Networks and cards of speech, music and activity, in this order.
 
         Raises:
             ValueError: a model whose labels are not those of its task.
         """
         for task, card in zip(_LABELS, cards, strict=True):
-            if card.task != task or tuple(card.labels) != _LABELS[task]:
+            if _STANDS_FOR.get(card.task, card.task) != task or tuple(card.labels) != _LABELS[task]:
                 raise ValueError(
                     f"{card.name!r} is a model of {card.task} with labels {card.labels}, not {task}"
                 )
@@ -53,6 +61,9 @@ class AudioModels:
         self.cards = tuple(cards)
         self.past = max(network.shape.past_cells for network in networks)
         self.future = max(network.shape.future_cells for network in networks)
+        self.stems = Stems([network.encoder for network in networks if network.encoder is not None])
+        self.harmony = any(isinstance(network, MusicNetwork) for network in networks)
+        self.width = N_SUMS + self.harmony * N_HARMONY  # of the fixed sums of a cell
 
     @classmethod
     def load(
@@ -62,7 +73,7 @@ class AudioModels:
         activity: str = "activity",
         folder: Path = registry.FOLDER,
     ) -> "AudioModels":
-        """Installed models by name.
+        """Installed models by name; `speech` may be "small".
 
         Raises:
             FileNotFoundError: one of them is not installed; the message names those that are.
@@ -88,12 +99,16 @@ class AudioModels:
         """One row a sound [n], pooled over the whole of it: for segments that stand alone, of any lengths."""
         parts = [self._batch(sounds[i : i + _BATCH]) for i in range(0, len(sounds), _BATCH)]
         if not parts:
-            return self._estimates(0, [network.heads(*_no_cells(network))[0] for network in self.networks])
-        return self._estimates(
-            0, [Output(*map(torch.cat, zip(*outputs, strict=True))) for outputs in zip(*parts, strict=True)]
-        )
+            return self._estimates(0, [self.no_cells(network) for network in self.networks])
+        *learned, fixed = map(torch.cat, zip(*parts, strict=True))
+        return self._estimates(0, [(one, fixed) for one in learned])
 
-    def _batch(self, sounds: Sequence[Float]) -> list[Output]:
+    def no_cells(self, network: Network) -> tuple[Tensor, Tensor]:
+        """Sums of no cells at all, learned and fixed."""
+        return torch.zeros(0, _width(network)), torch.zeros(0, self.width)
+
+    def _batch(self, sounds: Sequence[Float]) -> list[Tensor]:
+        """Sums of whole sounds: the learned ones of each network, [b, w], and the fixed ones."""
         frames = [frames_of(sound) for sound in sounds]
         lengths = torch.tensor([len(each) for each in frames])
         longest = -(-max(int(lengths.max()), 1) // CELL_FRAMES) * CELL_FRAMES
@@ -104,11 +119,18 @@ class AudioModels:
         fixed = torch.stack(
             [cell_sums(each, int(length)).sum(0) for each, length in zip(padded, lengths, strict=True)]
         )
-        return [network.heads(network.encoder(padded, valid).sum(1), fixed)[0] for network in self.networks]
+        if self.harmony:
+            fixed = torch.cat((fixed, torch.stack([harmony_of(sound).sum(0) for sound in sounds])), 1)
+        learned = [
+            torch.zeros(len(sounds), 0) if network.encoder is None else network.encoder(padded, valid).sum(1)
+            for network in self.networks
+        ]
+        return [*learned, fixed]
 
-    def _estimates(self, start: int, outputs: Sequence[Output]) -> AudioEstimates:
+    def _estimates(self, start: int, windows: Sequence[tuple[Tensor, Tensor]]) -> AudioEstimates:
+        """What the networks say of windows, each by its learned and fixed sums."""
         speech, music, activity = (
-            _estimates(start, network, output) for network, output in zip(self.networks, outputs, strict=True)
+            _estimates(start, network, *sums) for network, sums in zip(self.networks, windows, strict=True)
         )
         return AudioEstimates(start, activity.scores, speech, music)
 
@@ -119,23 +141,31 @@ class CellStream:
     def __init__(self, models: AudioModels) -> None:
         self._models = models
         self._front = FrontEnd()
-        self._encoders = [EncoderStream(network.encoder) for network in models.networks]
+        self._harmony = HarmonyStream() if models.harmony else None
+        self._encoders = [
+            None if network.encoder is None else Stack(network.encoder) for network in models.networks
+        ]
         self._frames = torch.zeros(0, N_COLUMNS)  # of the cell that is not complete
         self._encoded = 0  # how many of them the encoders have had
-        self._fixed = torch.zeros(0, N_SUMS)  # cells from `_first` on
-        self._learned = [torch.zeros(0, _width(network.shape)) for network in models.networks]
+        self._played = torch.zeros(0, N_HARMONY)  # harmony of cells that the frames do not reach yet
+        self._fixed = torch.zeros(0, models.width)  # cells from `_first` on
+        self._learned = [torch.zeros(0, _width(network)) for network in models.networks]
         self._first = 0
         self._next = 0  # the cell to give next
 
     @torch.inference_mode()
     def push(self, samples: Float) -> AudioEstimates:
         """Take mono samples [n] at 16 kHz; give the cells that became ready (possibly none)."""
+        if self._harmony is not None:
+            self._played = torch.cat((self._played, self._harmony.push(samples)))
         self._take(self._front.push(samples), last=False)
         return self._give(last=False)
 
     @torch.inference_mode()
     def flush(self, samples: Float | None = None) -> AudioEstimates:
         """The sound ended (with these samples): give the remaining cells, ceil(duration / 500 ms) in all."""
+        if self._harmony is not None:
+            self._played = torch.cat((self._played, self._harmony.flush(samples)))
         self._take(self._front.flush(samples), last=True)
         return self._give(last=True)
 
@@ -143,9 +173,11 @@ class CellStream:
         """What `flush` would give if the sound ended here; the stream goes on as if nobody had asked."""
         ended = copy(self)  # what it holds is replaced by a push, never changed in place
         ended._front = copy(self._front)
+        ended._harmony = copy(self._harmony)
         ended._encoders = [copy(encoder) for encoder in self._encoders]
         for encoder, of in zip(ended._encoders, self._encoders, strict=True):
-            encoder.restore(of.state())
+            if encoder is not None and of is not None:
+                encoder.restore(of.state())
         ended._learned = list(self._learned)
         return ended.flush()
 
@@ -155,7 +187,11 @@ class CellStream:
         arrays = {f"front.{name}": value for name, value in self._front.state().items()}
         for i, (encoder, learned) in enumerate(zip(self._encoders, self._learned, strict=True)):
             arrays[f"learned.{i}"] = learned.numpy()
-            arrays |= {f"encoder.{i}.{j}": part.numpy() for j, part in enumerate(encoder.state())}
+            if encoder is not None:
+                arrays |= {f"encoder.{i}.{j}": part.numpy() for j, part in enumerate(encoder.state())}
+        if self._harmony is not None:
+            arrays |= {f"harmony.{name}": value for name, value in self._harmony.state().items()}
+        arrays["played"] = self._played.numpy()
         arrays["frames"], arrays["fixed"] = self._frames.numpy(), self._fixed.numpy()
         arrays["counts"] = np.array([self._encoded, self._first, self._next])
         arrays["versions"] = np.array(list(self._models.versions.values()))
@@ -176,7 +212,14 @@ class CellStream:
             raise ValueError(f"snapshot of {versions}, models are {list(self._models.versions.values())}")
         front = {name.removeprefix("front."): v for name, v in values.items() if name.startswith("front.")}
         self._front.restore(front)
+        if self._harmony is not None:
+            self._harmony.restore(
+                {n.removeprefix("harmony."): v for n, v in values.items() if "harmony." in n}
+            )
+        self._played = torch.from_numpy(values["played"])
         for i, encoder in enumerate(self._encoders):
+            if encoder is None:
+                continue
             parts = [values[f"encoder.{i}.{j}"] for j in range(len(encoder.state()))]
             encoder.restore([torch.from_numpy(part) for part in parts])
         self._learned = [torch.from_numpy(values[f"learned.{i}"]) for i in range(len(self._encoders))]
@@ -193,30 +236,40 @@ class CellStream:
         fresh = self._frames[self._encoded : end]
         if len(fresh) or last:
             length = true - self._encoded if last else None
+            weight, started = step_weights(fresh, length), iter(self._models.stems(fresh))
+            steps = None if length is None else -(-length // STRIDE)
             for i, encoder in enumerate(self._encoders):
-                sums = encoder.push(fresh, last=last, length=length)
-                self._learned[i] = torch.cat((self._learned[i], sums))
+                if encoder is None:
+                    continue
+                sums = encoder.push(next(started), weight, last, steps)
+                self._learned[i] = torch.cat((self._learned[i], sums)) if len(self._learned[i]) else sums
         whole = len(self._frames) // CELL_FRAMES * CELL_FRAMES
         if whole:
-            self._fixed = torch.cat((self._fixed, cell_sums(self._frames[:whole], true)))
+            sums = cell_sums(self._frames[:whole], true)
+            if self._harmony is not None:
+                sums = torch.cat((sums, self._played[: len(sums)]), 1)
+                self._played = self._played[len(sums) :].clone()
+            self._fixed = torch.cat((self._fixed, sums))
             self._frames = self._frames[whole:].clone()
         self._encoded = end - whole
 
     def _give(self, last: bool) -> AudioEstimates:
         """Estimates of the cells that have their whole window, or with `last` of all that remain."""
         models = self._models
-        known = min(len(part) for part in (self._fixed, *self._learned))
+        encoded = [part for part, encoder in zip(self._learned, self._encoders, strict=True) if encoder]
+        known = min(len(part) for part in (self._fixed, *encoded))
         ready = known if last else max(known - models.future, 0)
         begin, end = self._next - self._first, ready
-        outputs = []
+        windows = []
         for network, learned in zip(models.networks, self._learned, strict=True):
             if end <= begin:
-                outputs.append(network.heads(*_no_cells(network))[0])
+                windows.append(models.no_cells(network))
                 continue
             past, future = network.shape.past_cells, network.shape.future_cells
-            windows = (window_sums(part[:known], past, future)[begin:end] for part in (learned, self._fixed))
-            outputs.append(network.heads(*windows)[0])
-        estimates = hush(models._estimates(self._next, outputs), self._fixed[begin : max(end, begin)])
+            both = (learned if learned.shape[1] else self._fixed[:, :0], self._fixed)
+            mine, fixed = (window_sums(part[:known], past, future)[begin:end] for part in both)
+            windows.append((mine, fixed))
+        estimates = hush(models._estimates(self._next, windows), self._fixed[begin : max(end, begin)])
         self._next += max(end - begin, 0)
         forget = max(self._next - models.past - self._first, 0)
         if forget:
@@ -237,24 +290,34 @@ def hush(estimates: AudioEstimates, sums: Tensor) -> AudioEstimates:
     return replace(estimates, activity=activity)
 
 
-def load_network(name: str, folder: Path = registry.FOLDER) -> MoodNetwork:
+def load_network(name: str, folder: Path = registry.FOLDER) -> Any:
     """The network of an installed model (see `registry.read_weights` for what it raises)."""
-    network = MoodNetwork(Shape.of(registry.read_card(name, folder).shape))
+    card = registry.read_card(name, folder)
+    if card.task == "small":
+        return load_small(name, folder)
+    network: Network
+    if card.task == "music" and "moods" in card.shape:
+        network = MusicNetwork(MusicShape.of(card.shape))
+    else:
+        network = MoodNetwork(Shape.of(card.shape))
     network.load_state_dict(registry.read_weights(name, folder))
     return network.eval()
 
 
-def _estimates(start: int, network: MoodNetwork, output: Output) -> Estimates:
+def _estimates(start: int, network: Network, learned: Tensor, fixed: Tensor) -> Estimates:
+    moods = None
+    if isinstance(network, MusicNetwork):
+        output = network.heads(learned, fixed)[0]
+        moods = network.moods(fixed).numpy()
+    else:
+        output = network.heads(learned, fixed[:, :N_SUMS])[0]
     unknown = network.known == 0
     mean = output.mean.masked_fill(unknown, torch.nan)
     std = output.log_std.exp().clamp(0.01, 2.0).masked_fill(unknown, torch.nan)
     scores = torch.softmax(output.logits, -1)
-    return Estimates(start, mean.numpy(), std.numpy(), scores.numpy())
+    return Estimates(start, mean.numpy(), std.numpy(), scores.numpy(), moods)
 
 
-def _width(shape: Shape) -> int:
-    return shape.gates + 2 * shape.channels
-
-
-def _no_cells(network: MoodNetwork) -> tuple[Tensor, Tensor]:
-    return torch.zeros(0, _width(network.shape)), torch.zeros(0, N_SUMS)
+def _width(network: Network) -> int:
+    """How many learned sums a cell has."""
+    return 0 if network.encoder is None else network.shape.gates + 2 * network.shape.channels

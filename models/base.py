@@ -48,6 +48,7 @@ class Estimates:
     mean: Float
     std: Float
     scores: Float
+    moods: Float | None = None  # [n, M] share of listeners, 0..1, that would feel each of the card's moods
 
     def __len__(self) -> int:
         return len(self.mean)

@@ -247,7 +247,8 @@ def _cell(block: AudioEstimates, at: int) -> AudioEstimates:
     here = slice(at, at + 1)
 
     def cut(says: Estimates) -> Estimates:
-        return Estimates(block.start + at, says.mean[here], says.std[here], says.scores[here])
+        moods = None if says.moods is None else says.moods[here]
+        return Estimates(block.start + at, says.mean[here], says.std[here], says.scores[here], moods)
 
     return AudioEstimates(block.start + at, block.activity[here], cut(block.speech), cut(block.music))
 

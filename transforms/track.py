@@ -18,6 +18,7 @@ from moodstream.transforms.series import episode_row
 from moodstream.transforms.summarize import Summarizer
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.talk import Talk
+from moodstream.transforms.words import felt_words
 
 Rows = dict[str, list[pa.Table]]
 LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "symbolic": QUADRANTS, "fused": (*EMOTIONS, *QUADRANTS)}
@@ -55,11 +56,14 @@ class Track:
         self.segmenter = EpisodeSegmenter(self.labels, settings_for(info.modality))
         self.summarizer = Summarizer(self.labels)
         self.estimated_cells = 0
+        self._felt = np.zeros(0)  # sums over cells of the share of listeners that would feel each mood
+        self._felt_cells = 0
 
     def push(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> Rows:
         """The next n cells: what is heard, and by modality what its model says and where that counts."""
         block = self._fuse(heard, sources)
         self.estimated_cells += int(block.estimated.sum())
+        self._feel(sources)
         runs = self.segmenter.push(block.scores, block.estimated, block.mean[:, 0], block.mean[:, 1])
         self.summarizer.push(block.mean, block.activity, block.loudness, block.scores)
         rows = self._episodes(runs, (block.start + len(block)) * STEP_MS)
@@ -80,6 +84,8 @@ class Track:
             "segmenter": self.segmenter.state(),
             "summarizer": self.summarizer.state(),
             "estimated_cells": self.estimated_cells,
+            "felt": self._felt.copy(),
+            "felt_cells": self._felt_cells,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -87,6 +93,7 @@ class Track:
         self.segmenter.restore(state["segmenter"])
         self.summarizer.restore(state["summarizer"])
         self.estimated_cells = state["estimated_cells"]
+        self._felt, self._felt_cells = state["felt"].copy(), state["felt_cells"]
 
     def flush(self, duration_ms: int, talk: Talk | None = None, more: dict[str, Any] | None = None) -> Rows:
         """The media ended: the last episodes, and the summary.
@@ -98,7 +105,7 @@ class Track:
         """
         rows = self._episodes(self.segmenter.flush(), duration_ms)
         if self.estimated_cells or not self.sparse:
-            columns = self.info.columns() | self.summarizer.finish(talk) | (more or {})
+            columns = self.info.columns() | self.summarizer.finish(talk) | self._moods() | (more or {})
             merge(
                 rows, {"summary": [to_table("summary", [Summary(start_ms=0, end_ms=duration_ms, **columns)])]}
             )
@@ -135,6 +142,21 @@ class Track:
             took_part=took_part,
             modalities=tuple(sources),
         )
+
+    def _feel(self, sources: Mapping[str, tuple[Estimates, Mask]]) -> None:
+        for estimates, counts in sources.values():
+            if estimates.moods is not None and counts.any():
+                total = estimates.moods[counts].sum(0, dtype=np.float64)
+                self._felt = self._felt + total if self._felt_cells else total
+                self._felt_cells += int(counts.sum())
+
+    def _moods(self) -> dict[str, list[str]]:
+        """What music makes people feel, where a model with moods was heard: it says more than the plane."""
+        if not self._felt_cells:
+            return {}
+        shape = self.engine.cards["music"].shape
+        shares = (self._felt / self._felt_cells).tolist()
+        return {"moods": felt_words(dict(zip(shape["moods"], shares, strict=True)), shape["mood_shares"])}
 
     def _episodes(self, runs: list[Run], duration_ms: int) -> Rows:
         self.summarizer.add_episodes(runs)

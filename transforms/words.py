@@ -5,6 +5,8 @@ Conventions: valence and arousal in [-1, 1]; an *arc* is [m, 2] means of valence
 where a listener would draw the line on the circumplex, not fitted.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +27,8 @@ _SECTORS = (
 CENTRE = 0.1  # nearer to the origin than this there is no mood to speak of
 STRONG = 0.35  # further out than this both words hold
 
+STANDS_OUT, MOST_FELT = 1.2, 3  # times the usual share of listeners; how many moods are named
+
 PARTS = 12  # an arc is looked at in at most so many parts
 STEADY = 0.15  # an arc whose range is smaller has no shape
 SWING = 0.5  # a rise or fall counts when it covers this share of the range
@@ -43,6 +47,26 @@ def mood_words(valence: float, arousal: float) -> list[str]:
         return ["balanced"]
     sector = _SECTORS[round(float(np.arctan2(arousal, valence)) / (np.pi / 4)) % 8]
     return list(sector[: 2 if distance >= STRONG else 1])
+
+
+def felt_words(shares: Mapping[str, float], usual: Sequence[float]) -> list[str]:
+    """The moods that more listeners would feel than is usual, at most three, what stands out most first.
+
+    Args:
+        shares: of listeners, by mood. usual: the mean shares over the music that the model learned from.
+
+    Returns:
+        Those at least a fifth above the usual; where none is, the one that comes nearest.
+
+    Example:
+        >>> felt_words({"power": 0.3, "calmness": 0.31, "tension": 0.1}, (0.2, 0.3, 0.2))
+        ['power']
+    """
+    lift = {
+        name: share / max(often, 1e-3) for (name, share), often in zip(shares.items(), usual, strict=True)
+    }
+    ordered = sorted(lift, key=lambda name: -lift[name])
+    return [name for name in ordered[:MOST_FELT] if lift[name] >= STANDS_OUT] or ordered[:1]
 
 
 def profile_word(arc: Double, weights: Double) -> str | None:
