@@ -235,7 +235,9 @@ class Commit:
     """Everything of one media (or one step of a stream) that must become visible at once.
 
     `rows` holds Arrow tables by table name (`curve`, `episode`, `summary`, `dead_letter`, `media`, ...), each
-    with the schema `transforms.tables.SCHEMAS[name]`.
+    with the schema `transforms.tables.SCHEMAS[name]`. A step of live streams is one commit about many media:
+    its `media_id` is empty, `positions` says by `topic/partition` which offset comes next, `remarks` what is
+    kept beside it, and `snapshots` holds, by `partition/media_id`, the streams' states (empty: forget it).
     """
 
     media_id: str
@@ -243,3 +245,4 @@ class Commit:
     rows: Mapping[str, pa.Table]
     snapshots: Mapping[str, bytes] = field(default_factory=dict)
     positions: Mapping[str, int] = field(default_factory=dict)
+    remarks: Mapping[str, str] = field(default_factory=dict)

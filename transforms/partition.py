@@ -1,0 +1,348 @@
+"""Partition: all streams of one partition of the packets' topic, and what it takes to go on after a crash.
+
+Exactly once, in short. What a poll brought is worked off record by record; then rows, due snapshots, the
+next offset and a remark beside it go out as one commit, all or nothing (`sinks/kafka.py`). Each stream is
+saved only now and then, so after a crash its snapshot is older than the offset. Therefore the start is: read
+the committed offset and the snapshots, go back to the oldest of them, and work the records in between off
+again, silently:
+
+* records before a stream's snapshot are skipped for that stream, they are in it;
+* rows that come of records before the committed offset are dropped, they are out already;
+* streams that have no snapshot yet begin at `low`, which stands in the remark.
+
+Everything a stream does follows from records and from the clock, which is the largest broker stamp so far; so
+the second time gives what the first time gave. Where nothing comes at all, the source may move the clock
+(`tick`); what a stream does then is in no record, so it is saved in the same commit.
+
+A closed stream leaves a small marker, so that a media that comes back gets the next take and late duplicates
+are known for what they are.
+
+Conventions: offsets are those of the packets' topic; a snapshot at offset N holds all records before N.
+"""
+
+import heapq
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.errors import PacketError, UsageError
+from moodstream.transforms.order import Arrival
+from moodstream.transforms.packets import Record, read_packet
+from moodstream.transforms.session import Settings
+from moodstream.transforms.state import StateError, pack, unpack
+from moodstream.transforms.stream import LiveSettings, Stream
+from moodstream.transforms.tables import to_table
+from moodstream.transforms.track import Rows, merge
+
+_LINGER = 2  # windows: so long after its end, what a stream has had before is a late duplicate
+_HEAD = struct.Struct(">BQQ")
+_OPEN, _CLOSED = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A stream as it was before the record at `offset`, when the clock stood at `clock_ms`."""
+
+    offset: int
+    clock_ms: int
+    is_open: bool
+    state: bytes
+
+    def to_bytes(self) -> bytes:
+        return _HEAD.pack(_OPEN if self.is_open else _CLOSED, self.offset, self.clock_ms) + self.state
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read only where it lies; the state stays as it is.
+
+        Raises:
+            StateError: not a snapshot.
+        """
+        if len(data) < _HEAD.size or data[0] not in (_OPEN, _CLOSED):
+            raise StateError(f"not a snapshot: it begins with {data[:12]!r}")
+        kind, offset, clock_ms = _HEAD.unpack_from(data)
+        return cls(offset, clock_ms, kind == _OPEN, data[_HEAD.size :])
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a partition's last commit left: where to go on."""
+
+    partition: int
+    committed: int = 0  # the offset that comes next
+    remark: str = ""
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)  # by media id
+
+    def start(self) -> tuple[int, int]:
+        """From which record on to read again, and where the clock stood then."""
+        kept = {"clock": 0, "low": None} | (json.loads(self.remark) if self.remark else {})
+        places = [(self.committed, kept["clock"])]
+        places += [(one.offset, one.clock_ms) for one in self.snapshots.values() if one.is_open]
+        if kept["low"] is not None:
+            places.append(tuple(kept["low"]))
+        return min(places)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What must become safe at once: rows, snapshots by media id (empty: forget it), the next offset."""
+
+    position: int
+    remark: str
+    rows: Rows
+    snapshots: Mapping[str, bytes]
+
+
+@dataclass(slots=True)
+class _Held:
+    """An open stream, and what of it is safe."""
+
+    stream: Stream
+    since: int  # records before this one are in it already
+    first: tuple[int, int]  # offset and clock at its first record
+    saved_ms: int | None = None  # the clock at its last snapshot; none: it has none yet
+    forced: bool = False  # changed by no record: must be saved with the next commit
+    alarm_ms: int | None = None  # its earliest entry among the deadlines
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A closed stream."""
+
+    take: int
+    offset: int
+    clock_ms: int
+    nexts: Mapping[str, int]
+
+
+class Partition:
+    """The streams of one partition.
+
+    Args:
+        topic, number: which partition.
+        engine: the models.
+        settings: what decides the rows besides the packets.
+        timing: how long things wait.
+        recovered: what the last commit left; none where there was none.
+
+    Raises:
+        UsageError: snapshots of another version of moodstream or of other models.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        number: int,
+        engine: Engine,
+        settings: Settings,
+        timing: LiveSettings,
+        recovered: Recovered | None = None,
+    ) -> None:
+        self.topic, self.number = topic, number
+        self.engine, self.settings, self.timing = engine, settings, timing
+        recovered = recovered or Recovered(number)
+        self.committed = recovered.committed
+        self.position, self.clock_ms = recovered.start()
+        self._open: dict[str, _Held] = {}
+        self._gone: dict[str, _Gone] = {}
+        self._deadlines: list[tuple[int, str]] = []
+        self._rows: Rows = {}
+        self._touched: set[str] = set()  # open streams that changed since they were saved
+        self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
+        for media_id, snapshot in recovered.snapshots.items():
+            try:
+                self._restore(media_id, snapshot)
+            except (StateError, ValueError) as error:
+                raise UsageError(
+                    f"the snapshot of {media_id!r} cannot be read: {error}. Let the version that wrote it "
+                    "finish its streams, or start with another --group"
+                ) from error
+
+    @property
+    def name(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def push(self, record: Record) -> None:
+        """Work off the next record."""
+        self.clock_ms = max(self.clock_ms, record.time_ms)
+        self._expire(record.offset)
+        self._take(record)
+        self.position = record.offset + 1
+        if record.offset < self.committed:
+            self._rows = {}
+
+    def tick(self, now_ms: int) -> None:
+        """Nothing comes, and by the source's clock it is now so late."""
+        if self.position < self.committed or now_ms <= self.clock_ms:
+            return
+        if self._deadlines and self._deadlines[0][0] <= now_ms:
+            self.clock_ms = now_ms
+            self._expire(self.position, forced=True)
+
+    def take(self) -> Step | None:
+        """What a commit must hold now; None where that is nothing, or is out already."""
+        if self.position < self.committed:
+            return None
+        for media_id in sorted(self._touched):
+            held = self._open[media_id]
+            if held.forced or self._is_due(held):
+                state = pack(held.stream.state())
+                self._fresh[media_id] = Snapshot(self.position, self.clock_ms, True, state).to_bytes()
+                held.saved_ms, held.forced = self.clock_ms, False
+                self._touched.remove(media_id)
+        if self.position == self.committed and not self._rows and not self._fresh:
+            return None
+        unsaved = [held.first for held in self._open.values() if held.saved_ms is None]
+        remark = json.dumps({"clock": self.clock_ms, "low": min(unsaved, default=None)})
+        step = Step(self.position, remark, self._rows, self._fresh)
+        self.committed, self._rows, self._fresh = self.position, {}, {}
+        return step
+
+    def _is_due(self, held: _Held) -> bool:
+        since_ms = held.first[1] if held.saved_ms is None else held.saved_ms
+        late_ms = self.clock_ms - since_ms - self.timing.snapshot_ms
+        return late_ms >= (self.timing.window_ms if held.stream.waits else 0)
+
+    # ------------------------------------------------------------ records
+
+    def _take(self, record: Record) -> None:
+        try:
+            packet = read_packet(record)
+        except PacketError as error:
+            self._refuse(record, error)
+            return
+        media_id = packet.media_id
+        held, gone = self._open.get(media_id), self._gone.get(media_id)
+        if record.offset < (held.since if held else gone.offset if gone else 0):
+            return
+        if held is None:
+            if gone is not None and self._is_late(gone, packet.part, packet.seq):
+                return
+            held = self._begin(media_id, record, gone.take + 1 if gone else 0, packet.pts_ms)
+        held.stream.push(Arrival(packet, record.time_ms, record.offset))
+        self._settle(media_id, held, record.offset + 1)
+
+    def _is_late(self, gone: _Gone, part: str, seq: int) -> bool:
+        """Whether a packet belongs to a stream that is over, having come once before."""
+        here = gone.nexts.get(part, 0)
+        in_time = self.clock_ms <= gone.clock_ms + _LINGER * self.timing.window_ms
+        return in_time and seq < here and (seq > 0 or here <= 2)
+
+    def _begin(self, media_id: str, record: Record, take: int, pts_ms: int) -> _Held:
+        stream = Stream(
+            media_id,
+            take,
+            f"{record.topic}/{record.partition}/{record.offset}",
+            self.name,
+            record.time_ms - pts_ms,
+            self.engine,
+            self.settings,
+            self.timing,
+            last_ms=record.time_ms,
+        )
+        held = self._open[media_id] = _Held(stream, record.offset, (record.offset, self.clock_ms))
+        return held
+
+    def _refuse(self, record: Record, error: PacketError) -> None:
+        letter = DeadLetter(
+            media_id="",
+            take=0,
+            schema_version=SCHEMA_VERSION,
+            analysis_id=record.reference,
+            reference=record.reference,
+            source=self.name,
+            stage=error.stage,
+            error=error.error,
+            message=str(error),
+        )
+        merge(self._rows, {"dead_letter": [to_table("dead_letter", [letter])]})
+
+    # ------------------------------------------------------------ time
+
+    def _expire(self, offset: int, *, forced: bool = False) -> None:
+        """Let the streams act whose time has come; of the record at `offset` they know nothing yet."""
+        while self._deadlines and self._deadlines[0][0] <= self.clock_ms:
+            _, media_id = heapq.heappop(self._deadlines)
+            if media_id in self._gone:
+                self._forget(media_id)
+            held = self._open.get(media_id)
+            if held is None:
+                continue
+            held.alarm_ms = None
+            if held.stream.deadline_ms <= self.clock_ms:
+                held.stream.expire(self.clock_ms)
+                held.forced = held.forced or forced
+                self._settle(media_id, held, offset)
+            else:
+                self._set_alarm(media_id, held)
+
+    def _forget(self, media_id: str) -> None:
+        """A marker's time may be over."""
+        due_ms = self._gone[media_id].clock_ms + self.timing.forget_ms
+        if due_ms > self.clock_ms:
+            return
+        if media_id not in self._open:
+            del self._gone[media_id]
+            self._fresh[media_id] = b""
+
+    def _settle(self, media_id: str, held: _Held, upto: int) -> None:
+        """After a stream acted: collect its rows, close it if it is over, see when it must act again.
+
+        Args:
+            upto: records before this one are in it now.
+        """
+        if held.stream.is_over(self.clock_ms):
+            held.stream.finish(self.clock_ms)
+            del self._open[media_id]
+            self._touched.discard(media_id)
+            self._leave_marker(media_id, held.stream, upto)
+        else:
+            self._touched.add(media_id)
+            self._set_alarm(media_id, held)
+        merge(self._rows, held.stream.take_rows())
+
+    def _set_alarm(self, media_id: str, held: _Held) -> None:
+        deadline_ms = held.stream.deadline_ms
+        if held.alarm_ms is None or deadline_ms < held.alarm_ms:
+            held.alarm_ms = deadline_ms
+            heapq.heappush(self._deadlines, (deadline_ms, media_id))
+
+    def _leave_marker(self, media_id: str, stream: Stream, upto: int) -> None:
+        gone = self._gone[media_id] = _Gone(stream.take, upto, self.clock_ms, stream.nexts)
+        state = pack({"take": gone.take, "nexts": dict(gone.nexts)})
+        self._fresh[media_id] = Snapshot(upto, gone.clock_ms, False, state).to_bytes()
+        heapq.heappush(self._deadlines, (gone.clock_ms + self.timing.forget_ms, media_id))
+
+    # ------------------------------------------------------------ starting
+
+    def _restore(self, media_id: str, snapshot: Snapshot) -> None:
+        state = unpack(snapshot.state)
+        if not snapshot.is_open:
+            gone = _Gone(state["take"], snapshot.offset, snapshot.clock_ms, state["nexts"])
+            self._gone[media_id] = gone
+            heapq.heappush(self._deadlines, (gone.clock_ms + self.timing.forget_ms, media_id))
+        else:
+            stream = Stream(
+                media_id,
+                state["take"],
+                state["analysis_id"],
+                self.name,
+                state["began_ms"],
+                self.engine,
+                self.settings,
+                self.timing,
+            )
+            stream.restore(state)
+            place = (snapshot.offset, snapshot.clock_ms)
+            held = _Held(stream, snapshot.offset, place, saved_ms=snapshot.clock_ms)
+            self._open[media_id] = held
+            self._set_alarm(media_id, held)

@@ -1,0 +1,308 @@
+"""Stream: one media as its packets come, from the first to the last.
+
+A stream puts the packets of each part in order (`transforms/order.py`), decodes them
+(`transforms/streamed.py`) and feeds the session they share (`transforms/live.py`). Sound and notes of one
+media meet here; a media has one part of sound and one of notes at most, as in the catalogue.
+
+What is wrong with a packet becomes a dead letter, and the stream goes on with the next one. Packets that
+never came leave a gap as long as the next packet's `pts_ms` says.
+
+Conventions: the clock is the broker's; `state()` is plain (see `transforms/state.py`), and a stream restored
+from it, fed with the same packets, gives the same rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Media, MediaRow, Part
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.errors import DecodeError, MediaError, PacketError
+from moodstream.transforms.live import LiveSession
+from moodstream.transforms.order import WINDOW_MS, Arrival, Order, Turn
+from moodstream.transforms.session import Settings, is_call
+from moodstream.transforms.streamed import StreamDecoder, is_midi, media_type, midi_is_whole, open_decoder
+from moodstream.transforms.tables import to_table
+from moodstream.transforms.track import Rows, merge
+
+MAX_GAP_MS = 600_000  # a longer jump of `pts_ms` is another clock, not lost sound
+MAX_AHEAD = 100_000  # packets: a `seq` that is further ahead is no packet of this stream
+MAX_MIDI_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """How long things wait, ms by the broker's clock."""
+
+    window_ms: int = WINDOW_MS  # for packets that are missing
+    idle_ms: int = 60_000  # without a packet, until a stream is closed
+    snapshot_ms: int = 10_000  # between two snapshots of a stream
+    forget_ms: int = 86_400_000  # until it is forgotten that a stream was there, and its takes count from 0
+
+
+@dataclass
+class _Inlet:
+    """One part of the media: what of it is in order, and how it is decoded."""
+
+    content_type: str
+    order: Order
+    decoder: StreamDecoder | None = None  # none for notes
+    midi: bytes = b""
+    closed: bool = False
+
+
+@dataclass
+class Stream:
+    """One media that still runs.
+
+    Args:
+        media_id: whose packets these are.
+        take: counts up when a media comes back after it was closed.
+        analysis_id: written into every row.
+        where: topic and partition, for references.
+        began_ms: UTC time of position 0.
+    """
+
+    media_id: str
+    take: int
+    analysis_id: str
+    where: str
+    began_ms: int
+    engine: Engine
+    settings: Settings
+    timing: LiveSettings
+    last_ms: int = 0  # the clock at its last packet
+    inlets: dict[str, _Inlet] = field(default_factory=dict)
+    rows: Rows = field(default_factory=dict)  # told and not taken yet
+    letters: int = 0
+
+    def __post_init__(self) -> None:
+        media = Media(self.media_id, (), take=self.take)
+        self.session = LiveSession(media, self.analysis_id, self.engine, self.settings, self.began_ms)
+
+    @property
+    def waits(self) -> bool:
+        """Whether packets wait for earlier ones."""
+        return any(inlet.order.deadline_ms is not None for inlet in self.inlets.values())
+
+    @property
+    def nexts(self) -> dict[str, int]:
+        """The `seq` that comes next, by part."""
+        return {name: inlet.order.next for name, inlet in self.inlets.items()}
+
+    @property
+    def deadline_ms(self) -> int:
+        """When `expire` has something to do, unless another packet comes."""
+        waiting = [inlet.order.deadline_ms for inlet in self.inlets.values()]
+        return min([self.last_ms + self.timing.idle_ms, *(each for each in waiting if each is not None)])
+
+    def is_over(self, clock_ms: int) -> bool:
+        """Whether every part has had its final packet, or none came for long."""
+        closed = bool(self.inlets) and all(inlet.closed for inlet in self.inlets.values())
+        return closed or self.last_ms + self.timing.idle_ms <= clock_ms
+
+    def push(self, arrival: Arrival) -> None:
+        """Take the next packet of the media."""
+        self.last_ms = max(self.last_ms, arrival.stamp_ms)
+        try:
+            inlet = self._inlet(arrival)
+            if arrival.packet.seq > inlet.order.next + MAX_AHEAD:
+                raise PacketError("seq", f"seq {arrival.packet.seq} when {inlet.order.next} is expected")
+        except MediaError as error:
+            self.refuse(f"{self.where}/{arrival.offset}", error)
+            return
+        for turn in inlet.order.push(arrival):
+            self._turn(inlet, turn)
+
+    def expire(self, clock_ms: int) -> None:
+        """The clock has reached this time: go on without what was waited for too long."""
+        for inlet in self.inlets.values():
+            for turn in inlet.order.expire(clock_ms):
+                self._turn(inlet, turn)
+
+    def finish(self, clock_ms: int) -> None:
+        """It is over: the last rows, with the media's own."""
+        for inlet in self.inlets.values():
+            for turn in inlet.order.flush():
+                self._turn(inlet, turn)
+            self._close(inlet)
+        if not self.session.duration_ms:
+            if not self.letters:
+                nothing = DecodeError("empty", "it holds no sound and no notes at all")
+                self.refuse(f"{self.where}/{self.analysis_id}", nothing)
+            return
+        merge(self.rows, self.session.flush())
+        merge(self.rows, {"media": [to_table("media", [self._media_row(clock_ms)])]})
+
+    def take_rows(self) -> Rows:
+        """What was told since the last call."""
+        rows, self.rows = self.rows, {}
+        return rows
+
+    def refuse(self, reference: str, error: MediaError) -> None:
+        """Note what could not be done, and go on."""
+        self.letters += 1
+        letter = DeadLetter(
+            media_id=self.media_id,
+            take=self.take,
+            schema_version=SCHEMA_VERSION,
+            analysis_id=self.analysis_id,
+            reference=reference,
+            source=self.where,
+            stage=error.stage,
+            error=error.error,
+            message=str(error),
+        )
+        merge(self.rows, {"dead_letter": [to_table("dead_letter", [letter])]})
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on elsewhere, as plain Python and numpy; its rows must be taken before."""
+        media = self.session.media
+        return {
+            "media_id": self.media_id,
+            "take": self.take,
+            "analysis_id": self.analysis_id,
+            "began_ms": self.began_ms,
+            "last_ms": self.last_ms,
+            "letters": self.letters,
+            "parts": [[part.source, part.kind] for part in media.parts],
+            "roles": list(media.roles),
+            "split": media.split,
+            "inlets": {name: _inlet_state(inlet) for name, inlet in self.inlets.items()},
+            "session": self.session.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()` of the same stream.
+
+        Raises:
+            ValueError: a state of other models.
+        """
+        self.last_ms, self.letters = state["last_ms"], state["letters"]
+        self.session.media = Media(
+            self.media_id,
+            tuple(Part(source, kind) for source, kind in state["parts"]),
+            roles=tuple(state["roles"]),
+            split=state["split"],
+            take=self.take,
+        )
+        self.session.restore(state["session"])
+        for name, saved in state["inlets"].items():
+            inlet = self.inlets[name] = _Inlet(saved["content_type"], Order(self.timing.window_ms))
+            inlet.order.restore(saved["order"])
+            inlet.midi, inlet.closed = saved["midi"], saved["closed"]
+            if saved["decoder"] is not None:
+                inlet.decoder = open_decoder(saved["content_type"])
+                inlet.decoder.restore(saved["decoder"])
+
+    # ------------------------------------------------------------ packets
+
+    def _inlet(self, arrival: Arrival) -> _Inlet:
+        """Where a packet belongs; a new part is opened by whichever of its packets comes first."""
+        packet = arrival.packet
+        inlet = self.inlets.get(packet.part)
+        if inlet is None:
+            return self._open(arrival)
+        if packet.content_type != inlet.content_type and not (packet.final and not packet.data):
+            raise PacketError(
+                "content_type", f"{packet.content_type[:80]!r} in a stream of {inlet.content_type[:80]!r}"
+            )
+        return inlet
+
+    def _open(self, arrival: Arrival) -> _Inlet:
+        packet = arrival.packet
+        notes = is_midi(packet.content_type)
+        if any((inlet.decoder is None) == notes for inlet in self.inlets.values()):
+            raise PacketError("part", f"a second part of {'notes' if notes else 'sound'}: {packet.part}")
+        inlet = _Inlet(packet.content_type, Order(self.timing.window_ms))
+        media = self.session.media
+        kind = "midi" if notes else media_type(packet.content_type)[0].split("/")[0]
+        parts = (*media.parts, Part(f"{self.where}/{arrival.offset}", kind))
+        if not notes:
+            inlet.decoder = open_decoder(packet.content_type)
+            roles = tuple(role.strip() for role in packet.role.split(",")) if packet.role else ()
+            media = replace(media, roles=roles, split=len(roles) == inlet.decoder.channels)
+        self.session.media = replace(media, parts=parts)
+        self.inlets[packet.part] = inlet
+        return inlet
+
+    def _turn(self, inlet: _Inlet, turn: Turn) -> None:
+        """A packet whose turn it is."""
+        if inlet.closed:
+            return
+        arrival = turn.arrival
+        try:
+            if inlet.decoder is None:
+                self._take_notes(inlet, turn)
+            else:
+                self._take_sound(inlet.decoder, turn)
+        except MediaError as error:
+            self.refuse(f"{self.where}/{arrival.offset}", error)
+        if arrival.packet.final:
+            self._close(inlet)
+
+    def _take_sound(self, decoder: StreamDecoder, turn: Turn) -> None:
+        packet = turn.arrival.packet
+        if turn.lost:
+            self._tell(decoder.flush())
+            lost_ms = packet.pts_ms - self.session.position_ms
+            if 0 < lost_ms <= MAX_GAP_MS:
+                merge(self.rows, self.session.skip(lost_ms, decoder.rate_hz, decoder.channels))
+        self._tell(decoder.push(packet.data))
+
+    def _take_notes(self, inlet: _Inlet, turn: Turn) -> None:
+        """A MIDI file, perhaps in pieces: it counts as soon as all of it is there."""
+        whole = midi_is_whole(inlet.midi)
+        inlet.midi += turn.arrival.packet.data
+        if len(inlet.midi) > MAX_MIDI_BYTES:
+            inlet.midi = b""
+            raise PacketError("too_large", f"a MIDI file of more than {MAX_MIDI_BYTES} bytes")
+        if not whole and inlet.midi and (midi_is_whole(inlet.midi) or turn.arrival.packet.final):
+            self.session.add_midi(inlet.midi)
+
+    def _close(self, inlet: _Inlet) -> None:
+        if inlet.decoder is not None and not inlet.closed:
+            self._tell(inlet.decoder.flush())
+        inlet.closed = True
+
+    def _tell(self, clips: list[Any]) -> None:
+        for clip in clips:
+            merge(self.rows, self.session.push(clip))
+
+    def _media_row(self, clock_ms: int) -> MediaRow:
+        session, media = self.session, self.session.media
+        parts = sorted(media.parts, key=lambda part: part.kind == "midi")  # the sound first
+        sounds = [inlet.decoder for inlet in self.inlets.values() if inlet.decoder is not None]
+        sound = sounds[0] if sounds and session.rate_hz else None
+        versions = self.engine.versions()
+        used = [*session.encoder_ms, *(["activity"] if sound else [])]
+        return MediaRow(
+            media_id=self.media_id,
+            take=self.take,
+            schema_version=SCHEMA_VERSION,
+            analysis_id=self.analysis_id,
+            source=parts[0].source,
+            sources=[part.source for part in parts],
+            content_hash=self.analysis_id,  # where the bytes are; nobody has them all in one hand
+            kind="call" if sound and is_call(media) else parts[0].kind,
+            duration_ms=session.duration_ms,
+            rate_hz=sound.rate_hz if sound else None,
+            channels=sound.channels if sound else None,
+            tags={},
+            analyzed_at=datetime.fromtimestamp(clock_ms / 1000, UTC),
+            models={name: versions[name] for name in used},
+            settings=self.settings.key(media),
+            modalities=session.modalities,
+            encoder_ms=session.encoder_ms,
+        )
+
+
+def _inlet_state(inlet: _Inlet) -> dict[str, Any]:
+    return {
+        "content_type": inlet.content_type,
+        "order": inlet.order.state(),
+        "decoder": None if inlet.decoder is None else inlet.decoder.state(),
+        "midi": inlet.midi,
+        "closed": inlet.closed,
+    }
