@@ -1,6 +1,6 @@
 """`moodstream models`: what is installed, and how far to trust it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -51,10 +51,22 @@ def facts(card: "Card") -> Iterator[tuple[str, str]]:
     yield "task", f"{card.task}: {', '.join([*card.dimensions, *card.labels])}"
     yield "hears", f"{card.past_s:g} s before a half second, {card.lookahead_s:g} s after it"
     yield "licence", card.licence
-    yield "corpora", ", ".join(f"{name} ({licence})" for name, licence in card.corpora.items())
-    yield "measured", f"{card.date}, {card.folds}; in brackets 95 % intervals over groups"
-    for name, (value, *interval) in card.metrics.items():
-        within = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-        yield "", f"{name} {value:.3f}{within}"
+    for i, (name, licence) in enumerate(card.corpora.items()):
+        use = f"; commercial use: {card.commercial[name]}" if name in card.commercial else ""
+        yield "" if i else "corpora", f"{name} ({licence}{use})"
+    made = [card.date, f"commit {card.commit}" if card.commit else "", card.machine]
+    yield "trained", ", ".join(part for part in made if part)
+    seeds = f", mean of seeds {', '.join(map(str, card.seeds))}" if len(card.seeds) > 1 else ""
+    yield "measured", f"{card.folds}{seeds}; in brackets 95 % intervals over groups"
+    yield from (("", line) for line in _measures(card.metrics))
+    if card.cross:
+        yield "left out", "each corpus by a model that learned from the others alone"
+        yield from (("", line) for line in _measures(card.cross))
     for i, limit in enumerate(card.limits):
         yield "" if i else "limits", limit
+
+
+def _measures(measures: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    for name, (value, *interval) in measures.items():
+        within = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        yield f"{name} {value:.3f}{within}"

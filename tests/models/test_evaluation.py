@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from moodstream.models import evaluation, harness, registry
 from moodstream.models.evaluation import StaleError
 from moodstream.models.fingerprint import file_hash
-from moodstream.models.training import evaluate_task, train_task
+from moodstream.models.training import evaluate, evaluate_task, train_task
 from tests.support.toy_task import TOY
 
 
@@ -118,3 +118,9 @@ def test_the_same_seed_gives_the_same_model(trained: tuple[Path, Path], tmp_path
         torch.testing.assert_close(again[name], value, atol=1e-5, rtol=0)
     other = train_task(TOY, None, tmp_path, folds=2, seed=1, cache=trained[1])
     assert other.version != registry.read_card("toy", trained[0]).version
+
+
+def test_what_is_installed_belongs_together() -> None:
+    for card in registry.installed():
+        if card.hashes:  # of models trained before there were any, `evaluate` says so
+            evaluate(card.name, stored=True)

@@ -254,7 +254,8 @@ def test_models_are_listed_with_measures_and_limits(tmp_path, monkeypatch, capsy
         "dimensions": ["valence"], "lookahead_s": 1.0, "past_s": 2.0, "corpora": {"tava": "CC-BY"},
         "folds": "5 speaker-disjoint folds", "metrics": {"CCC valence": [0.5, 0.4, 0.6]}, "seed": 0,
         "date": "2026-01-01", "limits": ["acted speech"], "prior": {}, "calibration": {},
-        "licence": "Apache-2.0",
+        "licence": "Apache-2.0", "commercial": {"tava": "yes"}, "seeds": [0, 1], "commit": "abc123",
+        "machine": "cpu, one thread", "cross": {"emodb AUC arousal": [0.9, 0.8, 1.0]},
     }  # fmt: skip
     (tmp_path / "speech").mkdir()
     (tmp_path / "speech" / "card.yaml").write_text(json.dumps(card))
@@ -262,7 +263,15 @@ def test_models_are_listed_with_measures_and_limits(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(registry, "installed", lambda: cards)
     assert cli.run(["models"]) == 0
     text = capsys.readouterr().out
-    for part in ("speech 1.0+abc", "tava (CC-BY)", "CCC valence 0.500 [0.400, 0.600]", "acted speech"):
+    for part in (
+        "speech 1.0+abc",
+        "tava (CC-BY; commercial use: yes)",
+        "2026-01-01, commit abc123, cpu, one thread",
+        "mean of seeds 0, 1",
+        "CCC valence 0.500 [0.400, 0.600]",
+        "emodb AUC arousal 0.900 [0.800, 1.000]",
+        "acted speech",
+    ):
         assert part in text
     assert cli.run(["models", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["corpora"] == {"tava": "CC-BY"}
