@@ -55,6 +55,45 @@ class Packet:
     final: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What Kafka holds at one offset."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int  # the broker's (or, where the topic says so, the sender's) stamp, since 1970
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """Where to find it again."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What the last commit about a partition of packets left: where to go on."""
+
+    partition: int
+    committed: int = 0  # the offset that comes next
+    remark: str = ""  # what was kept beside it
+    snapshots: Mapping[str, bytes] = field(default_factory=dict)  # of streams, by media id
+
+
+@dataclass(frozen=True)
+class Poll:
+    """What one look at the topic of packets brought: records of some partitions, in order, or nothing."""
+
+    lane: str  # names the reader: its polls are worked off one after the other, in one process
+    topic: str
+    records: tuple[Record, ...] = ()
+    recovered: tuple[Recovered, ...] = ()  # on the first one: the partitions and how they stand
+    idle_ms: int = 0  # the time, where every record was read; else 0
+
+
 # ---------------------------------------------------------------- on the way
 
 

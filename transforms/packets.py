@@ -17,10 +17,9 @@ a rule is a `PacketError`, and a dead letter in the end: other packets do not no
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from moodstream.transforms.elements import Packet
+from moodstream.transforms.elements import Packet, Record
 from moodstream.transforms.errors import PacketError
 
 MAX_BYTES = 8 << 20
@@ -29,25 +28,6 @@ MAX_ID_CHARS = 512
 MAX_NUMBER = 1 << 53
 TYPE = "org.moodstream.packet"
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-Headers = tuple[tuple[str, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What Kafka holds at one offset."""
-
-    topic: str
-    partition: int
-    offset: int
-    time_ms: int  # the broker's (or, where the topic says so, the sender's) stamp, since 1970
-    key: bytes | None
-    value: bytes | None
-    headers: Headers = ()
-
-    @property
-    def reference(self) -> str:
-        """Where to find it again."""
-        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 def read_packet(record: Record) -> Packet:

@@ -23,15 +23,16 @@ Conventions: offsets are those of the packets' topic; a snapshot at offset N hol
 import heapq
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
-from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter
+from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Record, Recovered
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import PacketError, UsageError
 from moodstream.transforms.order import Arrival
-from moodstream.transforms.packets import Record, read_packet
+from moodstream.transforms.packets import read_packet
 from moodstream.transforms.session import Settings
 from moodstream.transforms.state import StateError, pack, unpack
 from moodstream.transforms.stream import LiveSettings, Stream
@@ -68,23 +69,32 @@ class Snapshot:
         return cls(offset, clock_ms, kind == _OPEN, data[_HEAD.size :])
 
 
-@dataclass(frozen=True)
-class Recovered:
-    """What a partition's last commit left: where to go on."""
+def start_of(recovered: Recovered) -> tuple[int, int]:
+    """From which record on a partition must be read again, and where the clock stood then.
 
-    partition: int
-    committed: int = 0  # the offset that comes next
-    remark: str = ""
-    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)  # by media id
+    Raises:
+        UsageError: snapshots that this version cannot read.
+    """
+    kept = {"clock": 0, "low": None} | (json.loads(recovered.remark) if recovered.remark else {})
+    places = [(recovered.committed, kept["clock"])]
+    for media_id, data in recovered.snapshots.items():
+        with _readable(media_id):
+            snapshot = Snapshot.from_bytes(data)
+            places += [(snapshot.offset, snapshot.clock_ms)] if snapshot.is_open else []
+    if kept["low"] is not None:
+        places.append(tuple(kept["low"]))
+    return min(places)
 
-    def start(self) -> tuple[int, int]:
-        """From which record on to read again, and where the clock stood then."""
-        kept = {"clock": 0, "low": None} | (json.loads(self.remark) if self.remark else {})
-        places = [(self.committed, kept["clock"])]
-        places += [(one.offset, one.clock_ms) for one in self.snapshots.values() if one.is_open]
-        if kept["low"] is not None:
-            places.append(tuple(kept["low"]))
-        return min(places)
+
+@contextmanager
+def _readable(media_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (StateError, ValueError) as error:
+        raise UsageError(
+            f"the snapshot of {media_id!r} cannot be read: {error}. Let the version that wrote it finish "
+            "its streams, or start with another --group"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,21 +156,16 @@ class Partition:
         self.engine, self.settings, self.timing = engine, settings, timing
         recovered = recovered or Recovered(number)
         self.committed = recovered.committed
-        self.position, self.clock_ms = recovered.start()
+        self.position, self.clock_ms = start_of(recovered)
         self._open: dict[str, _Held] = {}
         self._gone: dict[str, _Gone] = {}
         self._deadlines: list[tuple[int, str]] = []
         self._rows: Rows = {}
         self._touched: set[str] = set()  # open streams that changed since they were saved
         self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
-        for media_id, snapshot in recovered.snapshots.items():
-            try:
-                self._restore(media_id, snapshot)
-            except (StateError, ValueError) as error:
-                raise UsageError(
-                    f"the snapshot of {media_id!r} cannot be read: {error}. Let the version that wrote it "
-                    "finish its streams, or start with another --group"
-                ) from error
+        for media_id, data in recovered.snapshots.items():
+            with _readable(media_id):
+                self._restore(media_id, Snapshot.from_bytes(data))
 
     @property
     def name(self) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from moodstream.models.base import Float
-from moodstream.transforms.elements import Packet
-from moodstream.transforms.packets import Record, headers_of
+from moodstream.transforms.elements import Packet, Record
+from moodstream.transforms.packets import headers_of
 from moodstream.transforms.tables import KEYS
 from moodstream.transforms.track import Rows
 

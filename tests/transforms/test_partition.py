@@ -11,12 +11,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from moodstream.models.base import Float
-from moodstream.transforms.elements import Clip, Media, Packet, Part
+from moodstream.transforms.elements import Clip, Media, Packet, Part, Record, Recovered
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import UsageError
 from moodstream.transforms.notes import read_notes
-from moodstream.transforms.packets import Record
-from moodstream.transforms.partition import Partition, Recovered, Snapshot
+from moodstream.transforms.partition import Partition, Snapshot, start_of
 from moodstream.transforms.session import Session, Settings
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
@@ -169,7 +168,7 @@ class Store:
         self.rows: Rows = {}
         self.committed = 0
         self.remark = ""
-        self.snapshots: dict[str, Snapshot] = {}
+        self.snapshots: dict[str, bytes] = {}
 
     def commit(self, partition: Partition) -> None:
         step = partition.take()
@@ -178,7 +177,7 @@ class Store:
         merge(self.rows, step.rows)
         for media_id, data in step.snapshots.items():
             if data:
-                self.snapshots[media_id] = Snapshot.from_bytes(data)
+                self.snapshots[media_id] = data
             else:
                 del self.snapshots[media_id]
         self.committed, self.remark = step.position, step.remark
@@ -196,7 +195,7 @@ def crashing(engine: Engine, records: list[Record], seed: int, chance: float) ->
 
     def start() -> tuple[Partition, Iterator[Record]]:
         recovered = store.recovered()
-        first, _ = recovered.start()
+        first, _ = start_of(recovered)
         here = Partition("packets", 0, engine, SETTINGS, TIMING, recovered)
         return here, iter([each for each in records if each.offset >= first])
 
@@ -284,6 +283,6 @@ def test_a_bad_packet_is_a_dead_letter_and_nobody_else_notices(
 
 
 def test_snapshots_of_something_else_are_refused(engine: Engine) -> None:
-    snapshots = {"m": Snapshot(5, START_MS, True, b"PK")}
+    snapshots = {"m": Snapshot(5, START_MS, True, b"PK").to_bytes()}
     with pytest.raises(UsageError, match="'m' cannot be read"):
         Partition("packets", 0, engine, SETTINGS, TIMING, Recovered(0, 9, "", snapshots))

@@ -1,0 +1,182 @@
+"""One real Kafka broker in one Java process, for tests, demos and benchmarks: no container, no root.
+
+The jars come from Maven once, by the list in `pom.xml` beside this file, into a cache folder
+(`MOODSTREAM_KAFKA_JARS`, else `~/.cache/moodstream/kafka-<hash of the list>`).
+
+    with Broker() as broker:
+        KafkaProducer(bootstrap_servers=broker.bootstrap)
+
+As a command, `python infra/kafka/broker.py` starts one, prints its address and stays until Ctrl-C; with `--fetch`
+it only fills the cache.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Self
+
+POM = Path(__file__).with_name("pom.xml")
+_PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+log.cleaner.dedupe.buffer.size=4194304
+"""
+
+
+def missing() -> str | None:
+    """What this machine lacks to run a broker, in words; None if nothing."""
+    lacking = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    return f"a Kafka broker needs {' and '.join(lacking)}, not installed here" if lacking else None
+
+
+def jars() -> Path:
+    """The folder with Kafka and all it needs, filled by Maven if this is the first time.
+
+    Raises:
+        RuntimeError: Maven could not bring the jars; the message holds the end of its output.
+    """
+    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moodstream"
+    folder = Path(os.environ.get("MOODSTREAM_KAFKA_JARS") or cache / f"kafka-{digest}")
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
+    done = subprocess.run(
+        [*command, f"-DoutputDirectory={unfinished}", "-DincludeScope=runtime"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        shutil.rmtree(unfinished)
+        raise RuntimeError(f"Maven could not bring Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(unfinished)
+    return folder
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class Broker:
+    """One broker on a free port, up while the `with` block lasts.
+
+    Args:
+        folder: where its data and log lie; by default a temporary folder that goes with it.
+        start_s: how long the start may take.
+    """
+
+    def __init__(self, folder: Path | None = None, start_s: float = 120) -> None:
+        self._owned = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="moodstream-kafka-"))
+        self.start_s = start_s
+        self.port, self._controller = _free_ports(2)
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._properties = self.folder / "server.properties"
+        words = {"port": self.port, "controller": self._controller, "folder": self.folder}
+        self._properties.write_text(_PROPERTIES.format(**words))
+        subprocess.run(
+            [*self._java("kafka.tools.StorageTool"), "format", "-t", str(uuid.uuid4()), "-c", self._properties],
+            check=True,
+            capture_output=True,
+        )
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the Java process (again, after `stop`) on the same data and port."""
+        with (self.folder / "log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [*self._java("kafka.Kafka"), str(self._properties)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def stop(self) -> None:
+        """Stop the Java process; its data stay."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def wait(self) -> None:
+        """Return when the Java process has ended."""
+        self._process.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._owned:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _java(self, main: str) -> list[str | Path]:
+        return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars()}/*", main]
+
+    def _wait(self) -> None:
+        end = time.monotonic() + self.start_s
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                if self._process.poll() is not None or time.monotonic() > end:
+                    tail = (self.folder / "log").read_text(errors="replace")[-4000:]
+                    raise RuntimeError(f"the broker did not start:\n{tail}") from None
+                time.sleep(0.05)
+
+
+def main() -> None:
+    """Fill the cache, and without `--fetch` run a broker until Ctrl-C."""
+    jars()
+    if "--fetch" in sys.argv[1:]:
+        return
+    with Broker() as running:
+        print(running.bootstrap, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            running.wait()
+
+
+if __name__ == "__main__":
+    main()
