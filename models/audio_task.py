@@ -41,7 +41,7 @@ from torch import nn
 from moodstream.models import licences
 from moodstream.models.augment import augment
 from moodstream.models.base import DIMENSIONS, HOP, RATE_HZ, STEP_MS
-from moodstream.models.corpora import DataError, assign_folds, data_folder, read_folder
+from moodstream.models.corpora import DataError, assign_folds, data_folder, read_corpora, read_folder
 from moodstream.models.examples import Augment, Example, Prepared, Progress, prepare, silent
 from moodstream.models.features import LEFT, LOOKAHEAD_FRAMES, PAST_FRAMES, RIGHT
 from moodstream.models.fingerprint import PACKAGE
@@ -132,6 +132,8 @@ def ready(
         seed: of the augmentation; the same one for all seeds of a training. See `Task.study` for the others.
     """
     if own(data):
+        if task.read is not read_corpora:
+            raise DataError(f"{task.name} is made from the corpora, not from a folder of one's own")
         rows = read_folder(cast(Data, data))
         known = rows["corpus"].unique().sort().to_list()
     else:
