@@ -31,7 +31,7 @@ def build(
         | "media" >> beam.Create(media, reshuffle=False).with_output_types(Media)
         | "spread over workers" >> beam.Reshuffle()
         | "skip what is done"
-        >> SkipDone(done, config.settings, Engine().versions(), log.skip if log else None)
+        >> SkipDone(done, config.settings, Engine(speech=config.settings.speech_model).versions(), log.skip if log else None)
         | "analyze media" >> AnalyzeMedia(config.settings, log)
         | "write rows" >> WriteRows(sink)
         | "keep a log" >> WriteLog(log)

@@ -79,11 +79,12 @@ def analyze(
         >>> from moodstream.pipelines import analyze
         >>> analyze("song.mp3").curve.select("start_ms", "valence", "arousal")  # doctest: +SKIP
     """
+    settings = settings or Settings()
     media = find_media([str(path), *map(str, more)], id="stem", channels=channels, roles=tuple(roles))
     if len(media) != 1:
         raise UsageError(f"expected one media, found {len(media)}: use `moodstream analyze` for many")
     tables: dict[str, list[pa.Table]] = {}
-    for commit in analyze_media(media[0], engine(), settings or Settings()):
+    for commit in analyze_media(media[0], engine(speech=settings.speech_model), settings):
         for name, rows in commit.rows.items():
             tables.setdefault(name, []).append(rows)
     return Analysis({name: pa.concat_tables(parts) for name, parts in tables.items()})

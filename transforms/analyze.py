@@ -227,7 +227,7 @@ class _Analyze(beam.DoFn):
         self.settings, self.observer = settings, observer
 
     def setup(self) -> None:
-        self.engine = Engine()
+        self.engine = Engine(speech=self.settings.speech_model)
 
     def process(self, element: Media | tuple[str, Iterable[Packet]]) -> Iterator[Commit]:
         media, payloads = (element, None) if isinstance(element, Media) else from_packets(*element)

@@ -21,10 +21,11 @@ class Engine:
     Args:
         threads: torch threads of this process. One by default: workers are processes, and for
             networks of this size a second thread costs more than it brings.
+        speech: the name of the model that judges speech.
     """
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    def __init__(self, threads: int = 1, speech: str = "speech") -> None:
+        self.threads, self.speech = threads, speech
 
     @cached_property
     def cards(self) -> dict[str, Card]:
@@ -34,7 +35,8 @@ class Engine:
             UsageError: one of them is not installed; the message says how to get it.
         """
         try:
-            return {name: read_card(name) for name in ("speech", "music", "symbolic", "activity")}
+            others = {name: read_card(name) for name in ("music", "symbolic", "activity")}
+            return {"speech": read_card(self.speech), **others}
         except FileNotFoundError as error:
             raise UsageError(str(error)) from error
 
@@ -46,7 +48,7 @@ class Engine:
         from moodstream.models.audio import AudioModels
 
         torch.set_num_threads(self.threads)
-        return AudioModels.load()
+        return AudioModels.load(self.speech)
 
     @cached_property
     def symbolic(self) -> "SymbolicModel":

@@ -48,6 +48,7 @@ class Settings:
     emotions_for: str = "customer"  # whose emotions on a call: customer, or all (written into every row)
     features: bool = False  # musical context from essentia in the summary
     max_hours: float = 24.0  # a media longer than this is cut there, and said so
+    speech_model: str = "speech"  # or "small": its student, faster
 
     def key(self, media: Media) -> str:
         """A text that changes whenever the rows of this media would."""
@@ -332,7 +333,8 @@ class Session:
             parts = ["speech", "music"] + (["symbolic"] if self._symbolic is not None else [])
             model, version = "fusion", "+".join(self.engine.cards[part].version for part in parts)
         else:
-            model, version = modality, self.engine.cards[modality].version
+            card = self.engine.cards[modality]
+            model, version = card.name, card.version
         return SpanInfo(
             media_id=self.media.media_id,
             take=self.media.take,

@@ -77,6 +77,14 @@ ADVICE = {  # what people can do about a dead letter, by its word
     is_flag=True,
     help="Musical context in the summary: key, tempo, loudness range (needs moodstream[features]).",
 )
+@click.option(
+    "--model",
+    "speech_model",
+    type=click.Choice(["speech", "small"]),
+    default="speech",
+    show_default=True,
+    help="What judges speech: the full model, or its small student, which runs no network frame by frame.",
+)
 @click.option("--force", is_flag=True, help="Analyse again what is done.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option(
@@ -104,6 +112,7 @@ def analyze(
     emotions_for: str,
     features: bool,
     max_hours: float,
+    speech_model: str,
     **more: Any,
 ) -> int:
     """Analyse media and write curves, episodes and summaries.
@@ -117,6 +126,7 @@ def analyze(
     moodstream analyze music/ --out lake
     moodstream analyze "calls/*.wav" --out lake --channels split --roles agent,customer
     moodstream analyze s3://bucket/catalogue --out parquet:rows --workers 8
+    moodstream analyze calls/ --out lake --model small
     moodstream analyze --manifest songs.csv --out postgresql://me@localhost/music
     """
     from rich.console import Console
@@ -136,10 +146,13 @@ def analyze(
         id=id_from,
         roles=tuple(role.strip() for role in roles.split(",") if role.strip()),
         pair=not no_pair,
-        settings=Settings(emotions_for=emotions_for, features=features, max_hours=max_hours),
+        settings=Settings(
+            emotions_for=emotions_for, features=features, max_hours=max_hours, speech_model=speech_model
+        ),
         **more,
     )
-    click.echo(licences.notice({card.name: card.licence for card in Engine().cards.values()}), err=True)
+    cards = Engine(speech=speech_model).cards.values()
+    click.echo(licences.notice({card.name: card.licence for card in cards}), err=True)
     apart = config.workers > 1
     with (
         scratch_folder() as scratch,
