@@ -122,6 +122,11 @@ def harmony_of(samples: Float) -> Tensor:
     return HarmonyStream().flush(samples)
 
 
+def salience_of(windows: Tensor) -> Tensor:
+    """How much each semitone stands out [t, PITCHES] in windows [t, WINDOW]."""
+    return _frames(windows)[1]
+
+
 def harmony_statistics(sums: Tensor) -> Tensor:
     """Statistics [..., N_STATISTICS] of summed cells [..., N_SUMS]."""
     weight, salience, intervals, first, second, share, mean, square = torch.split(sums, _SIZES, -1)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from moodstream.models.study import Measures
     from moodstream.models.training import Evaluation
 
-TASKS = ("speech", "music", "symbolic", "activity", "small")
+TASKS = ("speech", "music", "symbolic", "activity", "small", "fusion")
 EXIT_STALE = 1
 ALL = "all"
 
