@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodstream.models.base import DIMENSIONS, Float
-from moodstream.models.registry import Card, read_card
+from moodstream.models.registry import CARD, FOLDER, Card, read_card
 from moodstream.transforms.errors import UsageError
+from moodstream.transforms.learned import Learned
 
 if TYPE_CHECKING:
     from moodstream.models.audio import AudioModels
@@ -60,9 +61,18 @@ class Engine:
         torch.set_num_threads(self.threads)
         return SymbolicModel.load()
 
+    @cached_property
+    def joining(self) -> "tuple[str, Learned] | None":
+        """How sound and notes are joined, with the version of that; None where nothing was learned."""
+        if not (FOLDER / "fusion" / CARD).is_file():
+            return None
+        card = read_card("fusion")
+        return card.version, Learned.of(card.shape)
+
     def versions(self) -> dict[str, str]:
         """Name to version of every model: what decides whether a media must be analysed again."""
-        return {name: card.version for name, card in self.cards.items()}
+        joined = {"fusion": self.joining[0]} if self.joining else {}
+        return {name: card.version for name, card in self.cards.items()} | joined
 
     def prior(self, modality: str) -> tuple[Float, Float]:
         """Mean and variance [3] of the labels a modality's model learned from; NaN: no such output."""

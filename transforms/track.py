@@ -14,6 +14,7 @@ from moodstream.transforms.diarize import EpisodeSegmenter, Run, settings_for
 from moodstream.transforms.elements import Summary
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.fuse import fuse, fuse_scores, precision_weights
+from moodstream.transforms.learned import JOINED, Said
 from moodstream.transforms.series import episode_row
 from moodstream.transforms.summarize import Summarizer
 from moodstream.transforms.tables import to_table
@@ -117,13 +118,18 @@ class Track:
         std, scores = mean.copy(), np.zeros((n, len(self.labels)), np.float32)
         took_part = np.zeros((n, len(sources)), bool)
         if sources:
-            pairs = [_masked(estimates, counts) for estimates, counts in sources.values()]
-            fused = fuse(pairs, [self.engine.prior(modality) for modality in sources])
-            mean, std, took_part = fused.mean, fused.std, fused.took_part
-            says = [np.where(counts[:, None], one.scores, np.nan) for one, counts in sources.values()]
-            vocabularies = [LABELS[modality] for modality in sources]
+            said = {modality: _masked(estimates, counts) for modality, (estimates, counts) in sources.items()}
+            took_part = np.stack([np.isfinite(one.mean).any(1) for one in said.values()], 1)
+            if self.engine.joining and all(modality in said for modality in JOINED):
+                music, symbolic = JOINED
+                said[music] = self.engine.joining[1].join(said[music], said.pop(symbolic))
+            pairs = [(one.mean, one.std) for one in said.values()]
+            fused = fuse(pairs, [self.engine.prior(modality) for modality in said])
+            mean, std = fused.mean, fused.std
+            vocabularies = [LABELS[modality] for modality in said]
+            says = [one.scores for one in said.values()]
             pooled, names = says[0], vocabularies[0]
-            if len(sources) > 1:
+            if len(said) > 1:
                 pooled, names = fuse_scores(says, vocabularies, precision_weights(pairs))
             scores[:, [self.labels.index(name) for name in names]] = np.nan_to_num(pooled)
         estimated = np.asarray(took_part.any(axis=1))
@@ -165,6 +171,6 @@ class Track:
         return {"episode": [to_table("episode", told)]} if told else {}
 
 
-def _masked(estimates: Estimates, counts: Mask) -> tuple[Float, Float]:
+def _masked(estimates: Estimates, counts: Mask) -> Said:
     keep = counts[:, None]
-    return np.where(keep, estimates.mean, np.nan), np.where(keep, estimates.std, np.nan)
+    return Said(*(np.where(keep, of, np.nan) for of in (estimates.mean, estimates.std, estimates.scores)))
