@@ -26,6 +26,7 @@ from moodstream.models.base import (
     AudioEstimates,
     Estimates,
     Float,
+    Turns,
 )
 from moodstream.models.features import N_COLUMNS, FrontEnd, frames_of
 from moodstream.models.harmony import N_SUMS as N_HARMONY
@@ -36,6 +37,9 @@ from moodstream.models.network import STRIDE, MoodNetwork, Shape
 from moodstream.models.pooling import N_SUMS, cell_sums, quiet_cells, window_sums
 from moodstream.models.registry import Card
 from moodstream.models.small import SmallNetwork, load_small
+from moodstream.models.turns import FUTURE as TURNS_FUTURE
+from moodstream.models.turns import PAST as TURNS_PAST
+from moodstream.models.turns import TurnNetwork, TurnShape, cells_turns, channel_so_far
 
 _BATCH = 32  # sounds a network sees at once in `estimate`
 Network = MoodNetwork | MusicNetwork | SmallNetwork
@@ -44,10 +48,18 @@ _STANDS_FOR = {"small": "speech"}  # the task whose work another one's model doe
 
 
 class AudioModels:
-    """The three networks and their cards; give as many streams as there are channels."""
+    """The networks and their cards; give as many streams as there are channels."""
 
-    def __init__(self, networks: Sequence[Network], cards: Sequence[Card]) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        cards: Sequence[Card],
+        turns: tuple[TurnNetwork, Card] | None = None,
+    ) -> None:
         """Networks and cards of speech, music and activity, in this order.
+
+        Args:
+            turns: the diarization model and its card, if there is one.
 
         Raises:
             ValueError: a model whose labels are not those of its task.
@@ -59,8 +71,10 @@ class AudioModels:
                 )
         self.networks = tuple(network.eval().requires_grad_(False) for network in networks)
         self.cards = tuple(cards)
-        self.past = max(network.shape.past_cells for network in networks)
-        self.future = max(network.shape.future_cells for network in networks)
+        self.turns = turns and turns[0].eval().requires_grad_(False)
+        self.turns_card = turns and turns[1]
+        self.past = max(TURNS_PAST, *(network.shape.past_cells for network in networks))
+        self.future = max(TURNS_FUTURE, *(network.shape.future_cells for network in networks))
         self.stems = Stems([network.encoder for network in networks if network.encoder is not None])
         self.harmony = any(isinstance(network, MusicNetwork) for network in networks)
         self.width = N_SUMS + self.harmony * N_HARMONY  # of the fixed sums of a cell
@@ -72,8 +86,9 @@ class AudioModels:
         music: str = "music",
         activity: str = "activity",
         folder: Path = registry.FOLDER,
+        diarization: str = "diarization",
     ) -> "AudioModels":
-        """Installed models by name; `speech` may be "small".
+        """Installed models by name; `speech` may be "small"; `diarization` may be missing.
 
         Raises:
             FileNotFoundError: one of them is not installed; the message names those that are.
@@ -83,12 +98,14 @@ class AudioModels:
         return cls(
             [load_network(name, folder) for name in names],
             [registry.read_card(name, folder) for name in names],
+            load_turns(diarization, folder),
         )
 
     @property
     def versions(self) -> dict[str, str]:
         """Model versions by task."""
-        return {card.task: card.version for card in self.cards}
+        listening = (self.turns_card,) if self.turns_card else ()
+        return {card.task: card.version for card in (*self.cards, *listening)}
 
     def stream(self) -> "CellStream":
         """A new channel."""
@@ -150,6 +167,7 @@ class CellStream:
         self._played = torch.zeros(0, N_HARMONY)  # harmony of cells that the frames do not reach yet
         self._fixed = torch.zeros(0, models.width)  # cells from `_first` on
         self._learned = [torch.zeros(0, _width(network)) for network in models.networks]
+        self._before = torch.zeros(N_SUMS, dtype=torch.float64)  # sums of all cells before `_first`
         self._first = 0
         self._next = 0  # the cell to give next
 
@@ -193,6 +211,7 @@ class CellStream:
             arrays |= {f"harmony.{name}": value for name, value in self._harmony.state().items()}
         arrays["played"] = self._played.numpy()
         arrays["frames"], arrays["fixed"] = self._frames.numpy(), self._fixed.numpy()
+        arrays["before"] = self._before.numpy()
         arrays["counts"] = np.array([self._encoded, self._first, self._next])
         arrays["versions"] = np.array(list(self._models.versions.values()))
         buffer = io.BytesIO()
@@ -224,6 +243,7 @@ class CellStream:
             encoder.restore([torch.from_numpy(part) for part in parts])
         self._learned = [torch.from_numpy(values[f"learned.{i}"]) for i in range(len(self._encoders))]
         self._frames, self._fixed = torch.from_numpy(values["frames"]), torch.from_numpy(values["fixed"])
+        self._before = torch.from_numpy(values["before"])
         self._encoded, self._first, self._next = (int(count) for count in values["counts"])
 
     def _take(self, frames: Tensor, last: bool) -> None:
@@ -270,13 +290,22 @@ class CellStream:
             mine, fixed = (window_sums(part[:known], past, future)[begin:end] for part in both)
             windows.append((mine, fixed))
         estimates = hush(models._estimates(self._next, windows), self._fixed[begin : max(end, begin)])
+        if models.turns is not None:
+            turns = self._turns(models.turns, known).cut(begin, max(end, begin))
+            estimates = replace(estimates, speech=replace(estimates.speech, turns=turns))
         self._next += max(end - begin, 0)
         forget = max(self._next - models.past - self._first, 0)
         if forget:
+            self._before = channel_so_far(self._fixed[:forget, :N_SUMS], self._before)[-1]
             self._fixed = self._fixed[forget:].clone()
             self._learned = [part[forget:].clone() for part in self._learned]
             self._first += forget
         return estimates
+
+    def _turns(self, network: TurnNetwork, known: int) -> Turns:
+        """What the diarization model says of the cells that are held."""
+        sums = self._fixed[:known, :N_SUMS]
+        return cells_turns(network, sums, channel_so_far(sums, self._before), starts=self._first == 0)
 
 
 def hush(estimates: AudioEstimates, sums: Tensor) -> AudioEstimates:
@@ -302,6 +331,16 @@ def load_network(name: str, folder: Path = registry.FOLDER) -> Any:
         network = MoodNetwork(Shape.of(card.shape))
     network.load_state_dict(registry.read_weights(name, folder))
     return network.eval()
+
+
+def load_turns(name: str, folder: Path = registry.FOLDER) -> tuple[TurnNetwork, Card] | None:
+    """The diarization model and its card; None where it is not installed."""
+    if not (folder / name / registry.CARD).is_file():
+        return None
+    card = registry.read_card(name, folder)
+    network = TurnNetwork(TurnShape.of(card.shape))
+    network.load_state_dict(registry.read_weights(name, folder))
+    return network.eval(), card
 
 
 def _estimates(start: int, network: Network, learned: Tensor, fixed: Tensor) -> Estimates:

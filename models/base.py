@@ -37,6 +37,18 @@ EMOTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """What a model that listens for changes says about n consecutive cells, each by little more than itself."""
+
+    scores: Float  # [n, K], probabilities over the model's labels
+    change: Float  # [n], log-odds that the label changes between the cell before and this one
+
+    def cut(self, start: int, stop: int) -> "Turns":
+        """Some of the cells."""
+        return Turns(self.scores[start:stop], self.change[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
 class Estimates:
     """What one model says about n consecutive cells.
 
@@ -49,6 +61,7 @@ class Estimates:
     std: Float
     scores: Float
     moods: Float | None = None  # [n, M] share of listeners, 0..1, that would feel each of the card's moods
+    turns: Turns | None = None  # for episodes, where there is a model for it
 
     def __len__(self) -> int:
         return len(self.mean)

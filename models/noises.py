@@ -206,6 +206,137 @@ def _song(n: int, draw: Generator) -> Wave:
     return out * smooth[1] + draw.uniform(0.002, 0.02) * colored(n, draw, 1)
 
 
+def _exchange(n: int, draw: Generator) -> Wave:
+    """What a telephone exchange plays: dial, busy and congestion tone, or the three of "no such number"."""
+    if draw.random() < 0.25:
+        third = int(0.33 * RATE_HZ)
+        three = np.concatenate([tone(third, hertz) for hertz in (950.0, 1400.0, 1800.0)] + [np.zeros(third)])
+        return np.tile(three, n // len(three) + 1)[:n] + 1e-3 * draw.standard_normal(n)
+    first, second = draw.choice([(350.0, 440.0), (480.0, 620.0), (425.0, 425.0), (400.0, 400.0)])
+    on_s, off_s = draw.choice([(9.0, 0.0), (0.5, 0.5), (0.25, 0.25), (0.375, 0.375), (0.2, 0.6)])
+    return (tone(n, first) + tone(n, second)) * _on_off(n, on_s, off_s) + 1e-3 * draw.standard_normal(n)
+
+
+def _alarm(n: int, draw: Generator) -> Wave:
+    """Two tones in turn, fast or slow, as clocks and detectors have them."""
+    low, high = np.sort(draw.uniform(600, 3500, 2))
+    path = np.where(_on_off(n, *np.full(2, draw.uniform(0.02, 0.4))) > 0, low, high)
+    wave = tone(n, path)
+    rounds = _on_off(n, draw.uniform(0.3, 1.5), draw.choice([0.0, 0.3, 1.0]))
+    return np.tanh(draw.uniform(0.5, 6) * wave) * rounds + 1e-3 * draw.standard_normal(n)
+
+
+def _struck(n: int, draw: Generator, starts_s: Wave, partials: Wave, decay_s: float) -> Wave:
+    """Decaying partials from each of some times on: metal, glass, wood."""
+    out = np.zeros(n)
+    tail = np.arange(int(5 * decay_s * RATE_HZ)) / RATE_HZ
+    hit = np.sum(
+        [draw.exponential() * np.exp(-tail / decay_s) * np.sin(2 * np.pi * f * tail) for f in partials], 0
+    )
+    for start in (starts_s * RATE_HZ).astype(int):
+        size = min(len(hit), n - start)
+        if size > 0:
+            out[start : start + size] += draw.exponential() * hit[:size]
+    return out + 1e-3 * draw.standard_normal(n)
+
+
+def _clanks(n: int, draw: Generator) -> Wave:
+    starts = np.cumsum(draw.exponential(draw.uniform(0.15, 0.8), 60))
+    return _struck(n, draw, starts, draw.uniform(400, 7000, 8), draw.uniform(0.02, 0.2))
+
+
+def _steps(n: int, draw: Generator) -> Wave:
+    pace = draw.uniform(0.35, 0.7)
+    starts = np.arange(0.1, n / RATE_HZ, pace) + draw.normal(0, 0.02, len(np.arange(0.1, n / RATE_HZ, pace)))
+    return _struck(n, draw, np.abs(starts), draw.uniform(60, 900, 12), draw.uniform(0.01, 0.03))
+
+
+def _barks(n: int, draw: Generator) -> Wave:
+    """A dog: short harmonic bursts whose pitch falls."""
+    out, base = 0.003 * colored(n, draw, 1), draw.uniform(250, 900)
+    for start in (np.cumsum(draw.uniform(0.25, 1.2, 40)) * RATE_HZ).astype(int):
+        size = int(draw.uniform(0.08, 0.25) * RATE_HZ)
+        if start + size >= n:
+            break
+        path = base * np.linspace(draw.uniform(1.0, 1.4), draw.uniform(0.6, 0.9), size)
+        voice = sum(k**-0.7 * tone(size, k * path) for k in range(1, 9))
+        rough = 1 + 0.6 * draw.standard_normal(size)
+        out[start : start + size] += voice * rough * np.hanning(size)
+    return np.asarray(out)
+
+
+def _machine(n: int, draw: Generator) -> Wave:
+    """A machine that repeats itself: one short pattern of bursts and whirrs, over and over."""
+    size = int(draw.uniform(0.15, 0.9) * RATE_HZ)
+    pattern = bursts(size, draw, draw.uniform(6, 40), draw.uniform(0.005, 0.05), 100, 6000)
+    whirr = band(colored(size, draw, 1), *np.sort(draw.uniform([150, 900], [800, 6000])))
+    pattern = pattern + draw.uniform(0, 0.5) * whirr * np.std(pattern) / (np.std(whirr) + 1e-9)
+    return np.tile(pattern, n // size + 1)[:n] + 0.02 * np.std(pattern) * colored(n, draw, 1)
+
+
+def _drill(n: int, draw: Generator) -> Wave:
+    base = draw.uniform(70, 400) * slow(n, draw, 2, 0.08)
+    whine = sum(k**-0.8 * tone(n, k * base, draw.uniform(0, 6)) for k in range(1, 14))
+    load = np.clip(slow(n, draw, 1, 0.8), 0, 2)
+    return np.asarray(load * (whine + draw.uniform(0.3, 2) * band(draw.standard_normal(n), 800, 6500)))
+
+
+def _rotor(n: int, draw: Generator) -> Wave:
+    """Blades: noise that is chopped ten to thirty times a second."""
+    chops = np.maximum(tone(n, draw.uniform(9, 30) * slow(n, draw, 0.5, 0.05)), 0) ** draw.uniform(1, 6)
+    return (0.1 + chops) * band(colored(n, draw, 1.5), 30, draw.uniform(400, 3000))
+
+
+def _traffic(n: int, draw: Generator) -> Wave:
+    """Cars that pass: rumble and tyres, each swelling and sinking."""
+    out = 0.2 * colored(n, draw, 2)
+    for _ in range(int(draw.integers(2, 6))):
+        middle, width = draw.uniform(0, n), draw.uniform(0.3, 1.5) * RATE_HZ
+        pass_by = np.exp(-(((np.arange(n) - middle) / width) ** 2))
+        out = out + pass_by * band(colored(n, draw, 1), 60, draw.uniform(800, 4000)) * draw.uniform(0.5, 3)
+    return out
+
+
+def _train(n: int, draw: Generator) -> Wave:
+    pace = draw.uniform(0.4, 1.2)
+    starts = np.sort(np.r_[np.arange(0, n / RATE_HZ, pace), np.arange(0.12, n / RATE_HZ, pace)])
+    clacks = _struck(n, draw, starts, draw.uniform(80, 2500, 14), 0.03)
+    rumble = band(colored(n, draw, 2), 30, 600)
+    return clacks / (np.std(clacks) + 1e-9) + draw.uniform(0.3, 1.5) * rumble / (np.std(rumble) + 1e-9)
+
+
+def _crackle(n: int, draw: Generator) -> Wave:
+    """A bad line or an old record: hiss, hum and clicks of all sizes."""
+    clicks = (draw.random(n) < draw.uniform(5, 200) / RATE_HZ) * draw.standard_t(2, n)
+    return (
+        band(clicks, 200, 7000) + 10 ** draw.uniform(-3, -1.5) * colored(n, draw, 1) + 0.002 * _hum(n, draw)
+    )
+
+
+def _bubbles(n: int, draw: Generator) -> Wave:
+    """Running water: many short rising chirps over a hiss."""
+    out = 0.05 * band(draw.standard_normal(n), 400, 6000)
+    for start in (draw.random(int(draw.uniform(10, 90) * n / RATE_HZ)) * n).astype(int):
+        size = min(int(draw.uniform(0.005, 0.06) * RATE_HZ), n - start)
+        path = draw.uniform(300, 3000) * np.linspace(1, draw.uniform(1, 1.6), max(size, 1))
+        out[start : start + size] += (
+            draw.exponential(0.3) * tone(max(size, 1), path)[:size] * np.hanning(size)
+        )
+    return out
+
+
+def _crickets(n: int, draw: Generator) -> Wave:
+    trill = np.maximum(tone(n, draw.uniform(20, 70)), 0)
+    chirps = _on_off(n, draw.uniform(0.1, 1.0), draw.choice([0.0, 0.2, 0.7]))
+    return tone(n, draw.uniform(2500, 7000)) * trill * chirps + 0.02 * colored(n, draw, 1)
+
+
+def _vacuum(n: int, draw: Generator) -> Wave:
+    whine = sum(tone(n, k * draw.uniform(180, 700), draw.uniform(0, 6)) / k for k in range(1, 6))
+    hiss = band(colored(n, draw, draw.uniform(0, 1)), 150, 7000)
+    return np.asarray(hiss / np.std(hiss) + draw.uniform(0.1, 1) * whine)
+
+
 MUSIC: dict[str, Maker] = {"melody": _melody, "song": _song}
 TONES: dict[str, Maker] = {
     "sine": _sine,
@@ -216,6 +347,8 @@ TONES: dict[str, Maker] = {
     "ringing": _ringing,
     "siren": _siren,
     "modem": _modem,
+    "exchange": _exchange,
+    "alarm": _alarm,
 }
 NOISES: dict[str, Maker] = {
     "white": lambda n, draw: colored(n, draw, 0),
@@ -241,5 +374,17 @@ NOISES: dict[str, Maker] = {
     "applause": lambda n, draw: bursts(n, draw, draw.uniform(60, 500), 0.008, 500, 5000),
     "crowd": _crowd,
     "birds": _birds,
+    "clanks": _clanks,
+    "steps": _steps,
+    "barks": _barks,
+    "machine": _machine,
+    "drill": _drill,
+    "rotor": _rotor,
+    "traffic": _traffic,
+    "train": _train,
+    "crackle": _crackle,
+    "bubbles": _bubbles,
+    "crickets": _crickets,
+    "vacuum": _vacuum,
 }
 MAKERS = MUSIC | TONES | NOISES

@@ -1,8 +1,9 @@
 """Diarize: stretches of one emotion (episodes) from the label probabilities of the cells.
 
 A semi-Markov smoother: the sequence of labels that explains the cells best, where every change of label costs
-`switch_cost` and every stretch lasts at least `shortest_cells` estimated cells. Only cells with an estimate
-take part; a pause of up to `bridge_cells` is bridged, a longer one ends the episode.
+`switch_cost`, less where the sound changes, and every stretch lasts at least `shortest_cells` estimated
+cells (`models.paths`, as the cells arrive). Only cells with an estimate take part; a pause of up to
+`bridge_cells` is bridged, a longer one ends the episode.
 
 Conventions: cells are half seconds counted from the start of the media; episodes are half-open
 `[start_cell, end_cell)` and numbered from 0 in each channel and modality.
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moodstream.models.base import Float
+from moodstream.models.paths import JOINED
 
 _NEVER = float("-inf")
 _Node = tuple[int, int]  # a run of a path: the cell it starts at, its label
@@ -31,6 +33,7 @@ class DiarizeSettings:
     shortest_cells: int = 4  # the shortest episode, unless a whole stretch of sound is shorter
     switch_cost: float = 4.0  # a change pays when the evidence for the new label adds up to twice this
     floor: float = 0.02  # probabilities count as at least this, so that one cell cannot force a change
+    change_weight: float = 1.0  # of the log-odds that the sound changes: taken off `switch_cost`
     bridge_cells: int = 3  # pauses up to this long do not end an episode
     lag_cells: int = 120  # the past is settled at the latest after this many estimated cells
     report_cells: int = 10  # how often, in cells of the media, settled and running episodes are reported
@@ -40,20 +43,32 @@ class DiarizeSettings:
             raise ValueError(f"shortest_cells {self.shortest_cells}, expected 1 to lag_cells - 1")
         if not 0 < self.floor < 0.5:
             raise ValueError(f"floor {self.floor}, expected between 0 and 0.5")
-        if self.switch_cost < 0 or self.bridge_cells < 0 or self.report_cells < 1:
+        if min(self.switch_cost, self.bridge_cells, self.change_weight) < 0 or self.report_cells < 1:
             raise ValueError(f"negative cost or count in {self}")
 
 
-# Measured (infra/tune_diarization.py): EDER hardly depends on a cost of 1 to 8; below 4 false boundaries
-# within one emotion multiply, above it short emotions are lost. MUSIC is a choice, not tuned: no corpus has
-# emotions that change within a piece.
+# Measured on joined recordings (infra/tune_diarization.py). LISTENED is for speech that a diarization model
+# has listened to: it knows where the sound changes, so a change may cost less. The others have the scores of
+# the curve alone, whose windows of seconds smear what changes.
 SPEECH = DiarizeSettings()
+LISTENED = DiarizeSettings(
+    shortest_cells=JOINED.shortest_cells,
+    switch_cost=JOINED.switch_cost,
+    floor=JOINED.floor,
+    change_weight=JOINED.change_weight,
+)
 MUSIC = DiarizeSettings(shortest_cells=6, switch_cost=8.0)
 
 
-def settings_for(modality: str) -> DiarizeSettings:
-    """The tuned settings of a modality: speech changes within a sentence, music within a phrase."""
-    return SPEECH if modality == "speech" else MUSIC
+def settings_for(modality: str, listens: bool = False) -> DiarizeSettings:
+    """The tuned settings of a modality: speech changes within a sentence, music within a phrase.
+
+    Args:
+        listens: whether a diarization model listens to speech.
+    """
+    if modality == "speech":
+        return LISTENED if listens else SPEECH
+    return MUSIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +90,7 @@ class Run:
 class _Stretch:
     """The smoother's memory within one stretch of sound; times are estimated cells counted from its start.
 
-    `cells`, `starts`, `tops` and `sums` keep the cells from `first` on; what was settled is dropped.
+    `cells`, `prices`, `starts`, `tops` and `sums` keep the cells from `first` on; the settled are dropped.
     """
 
     totals: list[float]  # per label, evidence of all cells so far
@@ -86,6 +101,7 @@ class _Stretch:
     reported: int = 0  # `count` at the last report
     first: int = 0
     cells: list[int] = field(default_factory=list)  # cell of the media
+    prices: list[float] = field(default_factory=list)  # what a change of label just before each cell costs
     starts: list[tuple[int, ...]] = field(default_factory=list)  # `start` after each cell
     tops: list[_Top] = field(default_factory=list)
     sums: list[npt.NDArray[np.float64]] = field(default_factory=list)  # scores, valence, arousal so far
@@ -109,7 +125,7 @@ class _Stretch:
         """Forget the cells before `cell`."""
         excess = cell - self.first
         if excess > 0:
-            for column in (self.cells, self.starts, self.tops, self.sums):
+            for column in (self.cells, self.prices, self.starts, self.tops, self.sums):
                 del column[:excess]
             self.first = cell
 
@@ -142,12 +158,18 @@ class EpisodeSegmenter:
         self.settings = settings
         self._cell = first_cell  # next cell of the media
         self._pause = 0  # cells without an estimate since the last one with
+        self._change = _NEVER  # the most that the sound changed in them
         self._episode = 0
         self._revision = 0
         self._stretch: _Stretch | None = None
 
     def push(
-        self, scores: Float, estimated: npt.NDArray[np.bool_], valence: Float, arousal: Float
+        self,
+        scores: Float,
+        estimated: npt.NDArray[np.bool_],
+        valence: Float,
+        arousal: Float,
+        change: Float | None = None,
     ) -> list[Run]:
         """Take the next n cells.
 
@@ -156,6 +178,7 @@ class EpisodeSegmenter:
             estimated: [n] whether there is an estimate.
             valence: [n] in [-1, 1].
             arousal: [n] in [-1, 1].
+            change: [n] log-odds that the label changes between the cell before and this one; 0 when None.
 
         Returns:
             Episodes settled or revised by these cells, in the order in which that happened.
@@ -164,18 +187,24 @@ class EpisodeSegmenter:
             ValueError: The arrays do not fit each other or the labels.
         """
         n = len(estimated)
-        if scores.shape != (n, len(self.labels)) or len(valence) != n or len(arousal) != n:
+        changes = np.zeros(n) if change is None else change.astype(np.float64)
+        if scores.shape != (n, len(self.labels)) or not len(valence) == len(arousal) == len(changes) == n:
             raise ValueError(f"scores of shape {scores.shape}, expected {(n, len(self.labels))}")
         rows = np.column_stack([scores, valence, arousal]).astype(np.float64)
-        if not np.isfinite(rows[estimated]).all():
-            raise ValueError("an estimated cell without scores, valence or arousal")
+        if not (np.isfinite(rows[estimated]).all() and np.isfinite(changes).all()):
+            raise ValueError(
+                "an estimated cell without scores, valence or arousal, or a change that is no number"
+            )
         evidence = np.log(np.maximum(np.nan_to_num(scores), self.settings.floor).astype(np.float64))
         runs: list[Run] = []
         step = self.settings.report_cells
-        for here, row, known in zip(evidence.tolist(), rows, estimated.tolist(), strict=True):
+        for here, row, known, turn in zip(
+            evidence.tolist(), rows, estimated.tolist(), changes.tolist(), strict=True
+        ):
+            self._change = max(self._change, turn)
             if known:
-                self._pause = 0
-                self._advance(here, row)
+                self._advance(here, row, self._change)
+                self._pause, self._change = 0, _NEVER
             elif self._stretch is not None:
                 self._pause += 1
                 if self._pause > self.settings.bridge_cells:
@@ -195,6 +224,7 @@ class EpisodeSegmenter:
         return {
             "cell": self._cell,
             "pause": self._pause,
+            "change": self._change,
             "episode": self._episode,
             "revision": self._revision,
             "stretch": stretch
@@ -203,12 +233,12 @@ class EpisodeSegmenter:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()` of a segmenter with the same labels and settings."""
-        self._cell, self._pause = state["cell"], state["pause"]
+        self._cell, self._pause, self._change = state["cell"], state["pause"], state["change"]
         self._episode, self._revision = state["episode"], state["revision"]
         stretch = state["stretch"]
         self._stretch = stretch and _Stretch(**{name: _copy(value) for name, value in stretch.items()})
 
-    def _advance(self, evidence: list[float], row: npt.NDArray[np.float64]) -> None:
+    def _advance(self, evidence: list[float], row: npt.NDArray[np.float64], change: float) -> None:
         """One estimated cell further: the best path into every label.
 
         With T the running evidence of a label, a path that entered it at s has gained
@@ -222,14 +252,15 @@ class EpisodeSegmenter:
             )
         now = self._stretch
         totals, gain, start = now.totals, now.gain, now.start
+        now.prices.append(max(self.settings.switch_cost - self.settings.change_weight * change, 0.0))
         entry = now.count - shortest  # the run that now reaches the minimum began after this cell
         best, best_label = _NEVER, 0
         if entry >= 0:
             top, top_label, before = now.tops[entry - now.first]
-            top -= self.settings.switch_cost
+            top -= now.prices[entry + 1 - now.first]
         for label in range(size):
             total = totals[label] = totals[label] + evidence[label]
-            # Only the best path is worth leaving: for its own label, staying is better.
+            # Only the best path is worth leaving: as no price is below 0, its own label had better stay.
             if entry >= 0 and label != top_label and top - before[label] > gain[label]:
                 gain[label] = top - before[label]
                 start[label] = entry + 1

@@ -248,7 +248,8 @@ def _cell(block: AudioEstimates, at: int) -> AudioEstimates:
 
     def cut(says: Estimates) -> Estimates:
         moods = None if says.moods is None else says.moods[here]
-        return Estimates(block.start + at, says.mean[here], says.std[here], says.scores[here], moods)
+        turns = None if says.turns is None else says.turns.cut(at, at + 1)
+        return Estimates(block.start + at, says.mean[here], says.std[here], says.scores[here], moods, turns)
 
     return AudioEstimates(block.start + at, block.activity[here], cut(block.speech), cut(block.music))
 

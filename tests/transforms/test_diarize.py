@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moodstream.models.paths import PathCosts, best_path
 from moodstream.transforms.diarize import DiarizeSettings, EpisodeSegmenter, Run
 
 LABELS = ("neutral", "happiness", "sadness")
@@ -223,3 +224,30 @@ def test_refuses_arrays_that_do_not_fit():
         EpisodeSegmenter(())
     with pytest.raises(ValueError, match="shortest_cells"):
         DiarizeSettings(shortest_cells=0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_with_changes_heard_it_is_the_best_path_of_the_whole(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scores, _, valence, arousal = random_cells(seed, 60)
+    change = random.normal(-1, 2, 60).astype(np.float32)
+    options = DiarizeSettings(shortest_cells=int(random.integers(1, 5)), switch_cost=2.0)
+    costs = PathCosts(2.0, options.shortest_cells, options.floor)
+    cells = (scores, np.ones(60, bool), valence, arousal, change)
+    runs = final(segment(cells, options, cuts=(7, 20, 21)))
+    assert [(r.start_cell, r.end_cell, LABELS.index(r.label)) for r in runs] == best_path(
+        scores, change, costs
+    )
+
+
+def test_a_change_in_a_bridged_pause_counts_for_the_cell_after_it() -> None:
+    scores = np.repeat([[0.6, 0.3, 0.1], [0.3, 0.6, 0.1]], 4, axis=0).astype(np.float32)
+    estimated = np.ones(9, bool)
+    estimated[4] = False
+    scores = np.insert(scores, 4, np.nan, axis=0)
+    level = np.zeros(9, np.float32)
+    options = DiarizeSettings(shortest_cells=2, switch_cost=6.0)
+    for heard, expected in ((0.0, 1), (6.0, 2)):
+        change = np.zeros(9, np.float32)
+        change[4] = heard
+        assert len(final(segment((scores, estimated, level, level, change), options))) == expected

@@ -1,0 +1,148 @@
+"""A small network that listens for turns: the emotion of each cell by itself, and whether it changes there.
+
+A curve's estimate hears seconds around its cell, which is right for a level and wrong for a boundary. Here a
+cell is judged by a second and a half, beside the seven cells around it and by how it differs from all
+that was heard of the channel so far (the speaker, the line); a change by
+how the two seconds before differ from those after. All come from the sums of cells that the front end keeps
+anyway: no encoder.
+
+Conventions: sums of cells [n, N_SUMS] (see pooling); cells beyond either end count nothing; the sums of a
+channel so far, [n, N_SUMS], reach as far ahead as a cell's window does. Change is in log-odds, 0 at the first
+cell.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moodstream.models.base import Turns
+from moodstream.models.pooling import N_STATISTICS, N_SUMS, statistics
+
+PAST, FUTURE = 4, 3  # cells before and after a cell that anything here looks at, besides the channel so far
+_NEAR, _AROUND = (-1, 1), (-3, 3)  # what the emotion of a cell is judged by
+_SIDES = (((-4, -1), (0, 3)), ((-2, -1), (0, 1)))  # what is compared for a change
+
+
+@dataclass(frozen=True)
+class TurnShape:
+    """Everything that fixes the layers; stored in the model card."""
+
+    labels: tuple[str, ...]
+    hidden: int = 96
+    change_hidden: int = 64
+    dropout: float = 0.5
+
+    def asdict(self) -> dict[str, Any]:
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "TurnShape":
+        restored: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
+        return cls(**restored)
+
+
+def _mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(dropout / 2),
+        nn.Linear(inputs, hidden),
+        nn.SiLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, outputs),
+    )
+
+
+class TurnNetwork(nn.Module):
+    """Emotion of cells and changes between them, from sums."""
+
+    def __init__(self, shape: TurnShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.emotion = _mlp(3 * N_STATISTICS, shape.hidden, len(shape.labels), shape.dropout)
+        self.change = _mlp(4 * N_STATISTICS, shape.change_hidden, 1, shape.dropout)
+        self.register_buffer("center", torch.zeros(N_STATISTICS))
+        for name, rows in (("scale", 1), ("context_scale", 1), ("side_scale", 2)):
+            self.register_buffer(name, torch.ones(rows, N_STATISTICS))
+        self.register_buffer("temperature", torch.ones(1))
+        self.center: Tensor
+        self.scale: Tensor
+        self.context_scale: Tensor  # of differences to the channel
+        self.side_scale: Tensor  # of differences between two sides
+        self.temperature: Tensor  # calibration: logits are divided by it
+
+    def forward(self, sums: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [n, K] and log-odds of a change [n] from sums [n, N_SUMS] and those of the channel."""
+        logits = self.emotion(self.emotion_inputs(*emotion_statistics(sums, so_far)))
+        change = self.change(self.change_inputs(*side_differences(sums)))[:, 0]
+        return logits / self.temperature, change
+
+    def emotion_inputs(self, near: Tensor, around: Tensor, channel: Tensor) -> Tensor:
+        """What the emotion is read from, [n, 3 N_STATISTICS]."""
+        parts = (
+            (near - self.center) * self.scale,
+            (around - self.center) * self.scale,
+            (near - channel) * self.context_scale,
+        )
+        return torch.cat([part.clamp(-4, 4) for part in parts], 1)
+
+    def change_inputs(self, wide: Tensor, close: Tensor) -> Tensor:
+        """What a change is read from, [n, 4 N_STATISTICS]."""
+        wide = (wide * self.side_scale[0]).clamp(-4, 4)
+        close = (close * self.side_scale[1]).clamp(-4, 4)
+        return torch.cat((wide, wide.abs(), close, close.abs()), 1)
+
+
+def emotion_statistics(sums: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Statistics [n, N_STATISTICS] of a cell with its neighbours, of the seven around it, of its channel."""
+    return (
+        statistics(shifted_sums(sums, *_NEAR)),
+        statistics(shifted_sums(sums, *_AROUND)),
+        statistics(so_far),
+    )
+
+
+def side_differences(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """How statistics differ after a cell's start from before it, [n, N_STATISTICS], far and near."""
+    first, second = (
+        statistics(shifted_sums(sums, *after)) - statistics(shifted_sums(sums, *before))
+        for before, after in _SIDES
+    )
+    return first, second
+
+
+def shifted_sums(sums: Tensor, first: int, last: int) -> Tensor:
+    """The sum of cells `i + first` to `i + last` for each cell `i`, [n, m]; always added in one order."""
+    n = len(sums)
+    padded = nn.functional.pad(sums, (0, 0, max(-first, 0), max(last, 0)))
+    start = first + max(-first, 0)
+    total = padded[start : start + n].clone()
+    for shift in range(1, last - first + 1):
+        total += padded[start + shift : start + shift + n]
+    return total
+
+
+@torch.inference_mode()
+def cells_turns(network: TurnNetwork, sums: Tensor, so_far: Tensor, starts: bool = True) -> Turns:
+    """What a network says about n cells.
+
+    Args:
+        sums: [n, N_SUMS]. so_far: [n, N_SUMS], see `channel_so_far`.
+        starts: whether the first of them is the first of the channel.
+    """
+    logits, change = network(sums, so_far.float())
+    odds = change.numpy().copy()
+    odds[: int(starts)] = 0.0
+    return Turns(torch.softmax(logits, 1).numpy(), odds)
+
+
+def channel_so_far(sums: Tensor, before: Tensor | None = None) -> Tensor:
+    """Sums of a channel up to `FUTURE` cells after each cell, [n, N_SUMS] in double precision.
+
+    Args:
+        sums: [n, N_SUMS], what is held. before: [N_SUMS], everything before that; nothing when None.
+    """
+    start = torch.zeros(N_SUMS, dtype=torch.float64) if before is None else before
+    running = torch.cat((start[None], sums.double())).cumsum(0)[1:]
+    ahead = torch.arange(len(sums)).add(FUTURE).clamp(max=max(len(sums) - 1, 0))
+    return running[ahead]
