@@ -10,8 +10,12 @@ import re
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from infra.kafka.broker import Broker
 
 DATA = Path(os.environ.get("MOODSTREAM_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 ON_CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -77,3 +81,15 @@ def corpora() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no corpora at {DATA} (MOODSTREAM_DATA)")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def broker() -> Generator["Broker", None, None]:
+    """A real Kafka broker, one for the whole run; a test that asks for it skips where there is no Java."""
+    from infra.kafka.broker import Broker, missing
+
+    lacking = missing()
+    if lacking is not None:
+        pytest.skip(lacking)
+    with Broker() as running:
+        yield running

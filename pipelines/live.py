@@ -1,0 +1,110 @@
+"""The live run: packets from Kafka in, rows to Kafka out, until somebody stops it.
+
+One fused stage: read a poll, work it off, commit it. When Kafka fails, what this process has in memory is
+worth nothing any more; the run starts again from what was committed, as a new process would.
+"""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+
+from moodstream.sinks.base import Sink, WriteRows, Written
+from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.errors import StoreError
+from moodstream.transforms.session import Settings
+from moodstream.transforms.source_kafka import PacketSource, ReadPackets, resume, stop
+from moodstream.transforms.stream import LiveSettings
+from moodstream.transforms.streams import AnalyzeStreams
+
+_log = logging.getLogger(__name__)
+_PATIENCE_S = (0.5, 1, 2, 5, 10)  # between starts that fail, then the last one again and again
+_GOOD_S = 60  # a run of this length was a good one
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """A live run."""
+
+    cluster: Cluster
+    topic: str
+    group: str = "moodstream"
+    topics: Topics = field(default_factory=Topics)
+    partitions: tuple[int, ...] = ()  # of the packets' topic; all if none are named
+    settings: Settings = field(default_factory=Settings)
+    timing: LiveSettings = field(default_factory=LiveSettings)
+
+
+def build(
+    root: beam.Pipeline, source: PacketSource, sink: Sink, config: LiveConfig, engine: Engine | None = None
+) -> PCollection[Written]:
+    """The whole graph."""
+    return (
+        root
+        | "packets" >> ReadPackets(source)
+        | "streams" >> AnalyzeStreams(config.settings, config.timing, engine)
+        | "commit" >> WriteRows(sink, max_rows=0)
+    )
+
+
+def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine | None = None) -> None:
+    """Read, work off and commit until `stop` or a failure.
+
+    Raises:
+        UsageError: topics or snapshots are not as they must be.
+        FencedError: another process took over.
+        StoreError: Kafka failed.
+    """
+    sink = sink or KafkaSink(config.cluster, config.topic, config.group, config.topics)
+    source = PacketSource(config.cluster.settings(), config.topic, sink, config.partitions)
+    with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as root:
+        build(root, source, sink, config, engine)
+
+
+def run(config: LiveConfig) -> None:
+    """A live run that goes on when Kafka comes back, until SIGTERM, SIGINT or another process takes over.
+
+    Raises:
+        UsageError: topics or snapshots are not as they must be.
+        FencedError: another process took over.
+    """
+    with stopping() as stopped:
+        tries = 0
+        while not stopped():
+            began = time.monotonic()
+            try:
+                run_once(config)
+            except FencedError:
+                raise
+            except StoreError as error:
+                tries = 0 if time.monotonic() - began > _GOOD_S else tries + 1
+                wait_s = _PATIENCE_S[min(tries, len(_PATIENCE_S)) - 1]
+                _log.warning("%s; starting again in %s s", error, wait_s)
+                time.sleep(wait_s)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """While inside, SIGTERM and SIGINT let the readers end after the commit they are at."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        stop()
+
+    resume()
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,329 @@
+"""Kafka: commits as transactions, and what the last one left.
+
+One topic a table (`moodstream.curve`, ...): one JSON record a row, its key the row's key, in the partition
+that its media id says. The streams' snapshots go to a compacted topic with as many partitions as the packets'
+topic has, each to the partition of its packets; an empty snapshot deletes the one before.
+
+A commit is one transaction: rows, snapshots, and the offsets of the packets that they reach, with the remark
+as the offset's metadata. Readers with `isolation_level=read_committed` see all of it or nothing.
+
+Only one process writes for a partition of packets. Its `transactional.id` stands in the metadata, too. Who
+starts (`recover`) first fences whoever wrote there before, then reads where that one got to: its writes fail
+from then on, and its process ends.
+
+Conventions: the settings of the connection are those of kafka-python (`security_protocol`, `sasl_mechanism`,
+`ssl_cafile`, ...). The producer belongs to the process: copies of a sink in one process share it.
+"""
+
+import json
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from moodstream.sinks.base import Sink
+from moodstream.sinks.jsonrows import to_json
+from moodstream.sinks.layout import TABLES
+from moodstream.transforms.elements import Commit, Recovered
+from moodstream.transforms.errors import MissingExtraError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer, KafkaProducer
+
+_READ_MS = 500
+
+
+class FencedError(StoreError):
+    """Another process took over."""
+
+
+def import_kafka() -> Any:
+    """The package kafka.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import kafka
+    except ImportError as error:
+        raise MissingExtraError("kafka-python", "kafka") from error
+    return kafka
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where Kafka is, and how to talk to it."""
+
+    bootstrap: str  # host:port, several with commas
+    options: tuple[tuple[str, Any], ...] = ()  # further settings of kafka-python's clients
+
+    def settings(self) -> dict[str, Any]:
+        return {"bootstrap_servers": self.bootstrap.split(","), **dict(self.options)}
+
+
+@dataclass(frozen=True)
+class Topics:
+    """What the topics of results and snapshots are called."""
+
+    prefix: str = "moodstream."
+
+    def of(self, table: str) -> str:
+        return self.prefix + table
+
+    def snapshots(self, group: str) -> str:
+        return f"{self.prefix}snapshots.{group}"
+
+
+def partition_of(media_id: str, partitions: int) -> int:
+    """The partition of a media's rows."""
+    return zlib.crc32(media_id.encode()) % partitions
+
+
+class KafkaSink(Sink):
+    """Commits of live streams into Kafka, each one transaction.
+
+    Args:
+        cluster: where.
+        topic: the packets' topic, whose offsets are committed.
+        group: in whose name; results of two groups do not know of each other.
+        topics: where results and snapshots go.
+    """
+
+    _producers: ClassVar[dict[str, "KafkaProducer"]] = {}  # of this process, by transactional id
+
+    def __init__(self, cluster: Cluster, topic: str, group: str, topics: Topics | None = None) -> None:
+        self.cluster, self.topic, self.group = cluster, topic, group
+        self.topics = topics or Topics()
+
+    # ------------------------------------------------------------ starting
+
+    def recover(self, partitions: Sequence[int]) -> tuple[Recovered, ...]:
+        """Take over these partitions of the packets' topic from whoever wrote for them before.
+
+        Raises:
+            StoreError: Kafka cannot be reached or refuses.
+            UsageError: the topic of snapshots is missing or has another number of partitions.
+        """
+        kafka = import_kafka()
+        try:
+            self._take_over(self._id(partitions))
+            reader = kafka.KafkaConsumer(
+                **self.cluster.settings(),
+                group_id=self.group,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+            )
+            try:
+                fenced: set[str] = set()
+                while others := self._writers(reader, partitions) - fenced - {self._id(partitions)}:
+                    for other in others:
+                        self._fence(other)
+                    fenced |= others
+                return self._left(reader, partitions)
+            finally:
+                reader.close()
+        except kafka.errors.KafkaError as error:
+            raise StoreError(f"Kafka at {self.cluster.bootstrap}: {error}") from error
+
+    def _id(self, partitions: Sequence[int]) -> str:
+        """The transactional id of who writes for these partitions."""
+        first, last = min(partitions), max(partitions)
+        return f"{self.topics.prefix}{self.group}.{self.topic}.{first}-{last}"
+
+    def _producer(self, name: str) -> "KafkaProducer":
+        return import_kafka().KafkaProducer(
+            **self.cluster.settings(),
+            transactional_id=name,
+            acks="all",
+            linger_ms=0,
+            max_request_size=16 << 20,
+            transaction_timeout_ms=30_000,
+        )
+
+    def _take_over(self, name: str) -> None:
+        old = self._producers.pop(name, None)
+        if old is not None:
+            old.close(timeout=0)
+        producer = self._producer(name)
+        producer.init_transactions()
+        self._producers[name] = producer
+
+    def _fence(self, name: str) -> None:
+        producer = self._producer(name)
+        producer.init_transactions()
+        producer.close()
+
+    def _committed(self, reader: "KafkaConsumer", partitions: Iterable[int]) -> dict[int, tuple[int, Any]]:
+        """By partition the next offset and what stands beside it, where anything was committed."""
+        from kafka import TopicPartition
+
+        found = {}
+        for number in partitions:
+            left = reader.committed(TopicPartition(self.topic, number), metadata=True)
+            if left is not None and left.offset >= 0:
+                found[number] = (left.offset, json.loads(left.metadata or "{}"))
+        return found
+
+    def _writers(self, reader: "KafkaConsumer", partitions: Sequence[int]) -> set[str]:
+        kept = self._committed(reader, partitions).values()
+        return {beside["by"] for _, beside in kept if "by" in beside}
+
+    def _left(self, reader: "KafkaConsumer", partitions: Sequence[int]) -> tuple[Recovered, ...]:
+        from kafka import TopicPartition
+
+        committed = self._committed(reader, partitions)
+        begin = reader.beginning_offsets([TopicPartition(self.topic, number) for number in partitions])
+        snapshots = self._snapshots(reader, partitions)
+        found = []
+        for number in partitions:
+            start = begin[TopicPartition(self.topic, number)]
+            offset, beside = committed.get(number, (start, {}))
+            found.append(Recovered(number, offset, beside.get("remark", ""), snapshots[number]))
+        return tuple(found)
+
+    def _snapshots(self, reader: "KafkaConsumer", partitions: Sequence[int]) -> dict[int, dict[str, bytes]]:
+        from kafka import TopicPartition
+
+        topic = self.topics.snapshots(self.group)
+        numbers = reader.partitions_for_topic(topic)
+        wanted = reader.partitions_for_topic(self.topic)
+        if not numbers or numbers != wanted:
+            raise UsageError(
+                f"topic {topic} must exist, compacted, with the {len(wanted or ())} partitions of "
+                f"{self.topic}: `moodstream verify --create` makes it"
+            )
+        places = [TopicPartition(topic, number) for number in partitions]
+        reader.assign(places)
+        reader.seek_to_beginning(*places)
+        ends = reader.end_offsets(places)
+        found: dict[int, dict[str, bytes]] = {number: {} for number in partitions}
+        while any(reader.position(place) < ends[place] for place in places):
+            for place, records in reader.poll(_READ_MS).items():
+                for record in records:
+                    media_id = record.key.decode()
+                    if record.value is None:
+                        found[place.partition].pop(media_id, None)
+                    else:
+                        found[place.partition][media_id] = record.value
+        return found
+
+    # ------------------------------------------------------------ writing
+
+    def write(self, commit: Commit) -> None:
+        """Write a commit and make it durable.
+
+        Raises:
+            FencedError: another process writes for these partitions now.
+            StoreError: anything else; nothing of the commit is to be seen.
+        """
+        kafka = import_kafka()
+        producer = self._writer_of(commit)
+        try:
+            producer.begin_transaction()
+            self._at("begun")
+            self._send(producer, commit)
+            self._at("sent")
+            self._send_offsets(producer, commit)
+            self._at("ready")
+            producer.commit_transaction()
+            self._at("committed")
+        except (kafka.errors.ProducerFencedError, kafka.errors.InvalidProducerEpochError) as error:
+            raise FencedError(f"another process of group {self.group} took over {self.topic}") from error
+        except kafka.errors.KafkaError as error:
+            raise StoreError(f"Kafka at {self.cluster.bootstrap}: {error}") from error
+
+    def _at(self, moment: str) -> None:
+        """Called between the parts of a transaction, for tests that end the process there."""
+
+    def _writer_of(self, commit: Commit) -> "KafkaProducer":
+        numbers = {int(place.rpartition("/")[2]) for place in commit.positions}
+        for name, producer in self._producers.items():
+            first, last = map(int, name.rpartition(".")[2].split("-"))
+            if name == self._id([first, last]) and numbers <= set(range(first, last + 1)):
+                return producer
+        raise StoreError(f"nobody here writes for partitions {sorted(numbers)} of {self.topic}")
+
+    def _send(self, producer: "KafkaProducer", commit: Commit) -> None:
+        for table, rows in commit.rows.items():
+            topic = self.topics.of(table)
+            partitions = len(producer.partitions_for(topic))
+            for key, media_id, value in to_json(table, rows):
+                producer.send(topic, value, key=key, partition=partition_of(media_id, partitions))
+        topic = self.topics.snapshots(self.group)
+        for place, snapshot in commit.snapshots.items():
+            number, _, media_id = place.partition("/")
+            producer.send(topic, snapshot or None, key=media_id.encode(), partition=int(number))
+
+    def _send_offsets(self, producer: "KafkaProducer", commit: Commit) -> None:
+        from kafka import OffsetAndMetadata, TopicPartition
+
+        name = next(name for name, one in self._producers.items() if one is producer)
+        offsets = {}
+        for place, offset in commit.positions.items():
+            topic, _, number = place.rpartition("/")
+            beside = json.dumps({"by": name, "remark": commit.remarks.get(place, "")})
+            offsets[TopicPartition(topic, int(number))] = OffsetAndMetadata(offset, beside, -1)
+        producer.send_offsets_to_transaction(offsets, self.group)
+
+    def close(self) -> None:
+        """The producers stay: they belong to the process."""
+
+
+@dataclass(frozen=True)
+class TopicPlan:
+    """A topic that must be there."""
+
+    name: str
+    partitions: int
+    settings: Mapping[str, str]
+
+
+def plan(cluster: Cluster, topic: str, group: str, topics: Topics, partitions: int = 8) -> list[TopicPlan]:
+    """The topics that a live pipeline needs; those that do not exist yet with so many partitions."""
+    kafka = import_kafka()
+    admin = kafka.KafkaAdminClient(**cluster.settings())
+    try:
+        there = {one["name"]: len(one["partitions"]) for one in admin.describe_topics() if one["partitions"]}
+    finally:
+        admin.close()
+    packets = there.get(topic, partitions)
+    compacted = {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(64 << 20),
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": "60000",
+        "max.message.bytes": str(16 << 20),
+    }
+    stamped = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(16 << 20)}
+    wanted = [TopicPlan(topic, packets, stamped)]
+    wanted += [TopicPlan(topics.of(name), there.get(topics.of(name), partitions), {}) for name in TABLES]
+    wanted.append(TopicPlan(topics.snapshots(group), packets, compacted))
+    return wanted
+
+
+def missing_topics(cluster: Cluster, wanted: Iterable[TopicPlan]) -> list[TopicPlan]:
+    """Those that do not exist."""
+    kafka = import_kafka()
+    admin = kafka.KafkaAdminClient(**cluster.settings())
+    try:
+        there = set(admin.list_topics())
+    finally:
+        admin.close()
+    return [one for one in wanted if one.name not in there]
+
+
+def create_topics(cluster: Cluster, missing: Sequence[TopicPlan]) -> None:
+    """Create topics, with the cluster's own replication, and wait until they are known."""
+    kafka = import_kafka()
+    from kafka.admin import NewTopic
+
+    admin = kafka.KafkaAdminClient(**cluster.settings())
+    try:
+        admin.create_topics(
+            [NewTopic(one.name, one.partitions, -1, topic_configs=dict(one.settings)) for one in missing]
+        )
+        while missing_topics(cluster, missing):
+            time.sleep(0.1)
+    finally:
+        admin.close()

@@ -1,0 +1,77 @@
+"""What tests do with topics: make them, send packets, read what is committed."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from moodstream.sinks.kafka import create_topics, partition_of, plan
+from moodstream.transforms.elements import Packet
+from moodstream.transforms.packets import headers_of
+from moodstream.transforms.tables import KEYS
+from tests.support.live_worker import config_of
+
+
+def make_topics(bootstrap: str, topic: str, groups: Iterable[str], partitions: int = 2) -> None:
+    """The packets' topic, and results and snapshots of each group."""
+    for group in groups:
+        config = config_of(bootstrap, topic, group)
+        wanted = plan(config.cluster, topic, group, config.topics, partitions)
+        there = KafkaConsumer(bootstrap_servers=bootstrap).topics()
+        create_topics(config.cluster, [one for one in wanted if one.name not in there])
+
+
+def send(producer: KafkaProducer, topic: str, packet: Packet, partitions: int = 2) -> None:
+    headers = headers_of(packet, "test:", int(time.time() * 1000))
+    place = partition_of(packet.media_id, partitions)
+    producer.send(topic, packet.data, key=packet.media_id.encode(), headers=headers, partition=place)
+
+
+class Committed:
+    """Reads the committed rows of a group, for ever from where it was."""
+
+    def __init__(self, bootstrap: str, group: str) -> None:
+        self.prefix = f"{group}."
+        self.consumer = KafkaConsumer(
+            bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
+        self.places = [
+            TopicPartition(self.prefix + table, number)
+            for table in KEYS
+            for number in self.consumer.partitions_for_topic(self.prefix + table) or ()
+        ]
+        self.consumer.assign(self.places)
+        self.consumer.seek_to_beginning(*self.places)
+        self.rows: dict[str, list[dict[str, Any]]] = {table: [] for table in KEYS}
+
+    def read(self) -> int:
+        """Take what is there; how many rows came."""
+        count = 0
+        for place, records in self.consumer.poll(300).items():
+            table = place.topic.removeprefix(self.prefix)
+            self.rows[table] += [json.loads(record.value) for record in records]
+            count += len(records)
+        return count
+
+    def wait(self, media: int, seconds: float = 90) -> Mapping[str, list[dict[str, Any]]]:
+        """Read until so many media are over."""
+        end = time.monotonic() + seconds
+        while len(self.rows["media"]) < media:
+            self.read()
+            if time.monotonic() > end:
+                raise TimeoutError(f"{len(self.rows['media'])} of {media} media after {seconds} s")
+        while self.read():
+            pass
+        return self.rows
+
+
+def sorted_rows(rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """By table, in the order of key and revision."""
+    return {
+        name: sorted(
+            rows[name], key=lambda row: [str(row.get(c)).rjust(9) for c in (*KEYS[name], "revision")]
+        )
+        for name in KEYS
+    }

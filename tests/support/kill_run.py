@@ -1,0 +1,183 @@
+"""Kills a live process again and again, and compares what is committed with an undisturbed run.
+
+    python -m tests.support.kill_run --streams 50 --kills 30 --seed 1
+
+Half of the kills come at a random time from outside (`kill -9`), the others from inside, at the moments of a
+transaction in turn. Everything follows from the seed but when exactly an outer kill hits.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafka import KafkaProducer
+
+from infra.kafka.broker import Broker
+from moodstream.transforms.elements import Packet
+from tests.support.kafka_topics import Committed, make_topics, send, sorted_rows
+from tests.support.media_files import sound
+from tests.support.packets import cut, difference, l16
+
+ROOT = Path(__file__).resolve().parents[2]
+MIDI = ROOT / "demo/songs/empty_house.mid"
+RATE_HZ = 8_000
+INSIDE = ("sent", "committed", "ready", "begun")
+PACKET_MS = 500
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run with kills came to."""
+
+    rows: int
+    lost: int
+    doubled: int
+    changed: int
+    kills: int
+    in_transaction: int  # kills that hit an open transaction
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows: {self.lost} lost, {self.doubled} doubled, {self.changed} changed; "
+            f"{self.kills} kills, {self.in_transaction} in an open transaction"
+        )
+
+
+def packets_of(streams: int, seconds: float, seed: int) -> list[Packet]:
+    """The packets of all streams in the order of their sending, a few of them swapped or doubled."""
+    draw = random.Random(seed)
+    lanes = []
+    for number in range(streams):
+        channels = 1 + number % 2
+        if number % 10 == 9:
+            midi = MIDI.read_bytes()
+            lanes.append(list(cut(f"tune{number}", midi, "audio/midi", [300], len(midi), part="midi")))
+            continue
+        data = l16(sound(seconds * draw.uniform(0.6, 1), RATE_HZ, channels, number))
+        size = RATE_HZ * 2 * channels * PACKET_MS // 1000
+        kind, role = (
+            f"audio/L16;rate={RATE_HZ};channels={channels}",
+            "agent,customer" if channels == 2 else "",
+        )
+        lanes.append(list(cut(f"call{number}", data, kind, [size] * 200, size * 2, role=role)))
+    sent = [
+        (at + draw.uniform(0, 1.2), number, packet)
+        for number, lane in enumerate(lanes)
+        for at, packet in enumerate(lane)
+    ]
+    sent += [each for each in sent if draw.random() < 0.03]
+    return [packet for _, _, packet in sorted(sent, key=lambda each: (each[0], each[1]))]
+
+
+def run(broker: Broker, name: str, streams: int, seconds: float, kills: int, seed: int) -> Report:
+    """Send, kill, restart, until all is committed; then the same packets without kills, and compare."""
+    topic, killed, calm = f"{name}.packets", f"{name}.killed", f"{name}.calm"
+    make_topics(broker.bootstrap, topic, [killed, calm])
+    packets = packets_of(streams, seconds, seed)
+    media = len({packet.media_id for packet in packets})
+    sender = threading.Thread(target=_send, args=(broker.bootstrap, topic, packets, seconds))
+    sender.start()
+    hits = _disturbed(broker.bootstrap, topic, killed, media, kills, seed)
+    sender.join()
+    found = sorted_rows(Committed(broker.bootstrap, killed).wait(media))
+    with _Worker(broker.bootstrap, topic, calm):
+        wanted = sorted_rows(Committed(broker.bootstrap, calm).wait(media))
+    lost = doubled = changed = count = 0
+    for table, rows in wanted.items():
+        count += len(rows)
+        have, want = (Counter(_key(row) for row in some) for some in (found[table], rows))
+        lost += (want - have).total()
+        doubled += (have - want).total()
+        theirs = {_key(row): row for row in found[table]}
+        changed += sum(bool(difference(theirs[_key(row)], row)) for row in rows if _key(row) in theirs)
+    return Report(count, lost, doubled, changed, kills, hits)
+
+
+def _key(row: dict[str, object]) -> tuple[object, ...]:
+    names = ("media_id", "take", "channel", "modality", "start_ms", "episode", "reference", "revision")
+    return tuple(row.get(name) for name in names)
+
+
+def _send(bootstrap: str, topic: str, packets: list[Packet], seconds: float) -> None:
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    began = time.monotonic()
+    for number, packet in enumerate(packets):
+        time.sleep(max(0.0, began + seconds * number / len(packets) - time.monotonic()))
+        send(producer, topic, packet)
+    producer.close()
+
+
+class _Worker:
+    """A live process."""
+
+    def __init__(self, bootstrap: str, topic: str, group: str, *more: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._moment = Path(self._folder.name, "moment")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.live_worker", bootstrap, topic, group, *more],
+            cwd=ROOT,
+            env=os.environ | {"LIVE_WORKER_MOMENT": str(self._moment)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @property
+    def moment(self) -> str:
+        """The last moment of a transaction it told of; empty before the first."""
+        return self._moment.read_text() if self._moment.exists() else ""
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        self._folder.cleanup()
+
+
+def _disturbed(bootstrap: str, topic: str, group: str, media: int, kills: int, seed: int) -> int:
+    """Kill so often, then let a process finish; how many kills hit an open transaction."""
+    draw, hits = random.Random(seed), 0
+    for number in range(kills):
+        inside = number % 2 == 0
+        more = (INSIDE[number // 2 % len(INSIDE)], str(draw.randint(1, 6))) if inside else ()
+        with _Worker(bootstrap, topic, group, *more) as worker:
+            if inside:
+                worker.process.wait(60)
+            else:
+                while not worker.moment:  # at work
+                    time.sleep(0.02)
+                time.sleep(draw.uniform(0, 1.0))
+                worker.process.send_signal(signal.SIGKILL)
+                worker.process.wait()
+            hits += worker.moment in ("begun", "sent", "ready")
+    with _Worker(bootstrap, topic, group):
+        Committed(bootstrap, group).wait(media, 180)
+    return hits
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=150)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    with Broker() as broker:
+        report = run(broker, "kills", asked.streams, asked.seconds, asked.kills, asked.seed)
+    print(report)
+    return int(bool(report.lost or report.doubled or report.changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""A live process for tests, with fake models: reads, commits, and dies where it is told to.
+
+    python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP [MOMENT COUNT]
+
+With MOMENT (`begun`, `sent`, `ready`, `committed`) it kills itself there, in its COUNTth transaction. Into
+the file that LIVE_WORKER_MOMENT names it writes the moment it is at: whoever kills it knows what was hit.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from moodstream.pipelines.live import LiveConfig, run_once, stopping
+from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
+from moodstream.transforms.session import Settings
+from moodstream.transforms.stream import LiveSettings
+from tests.support.fake_engine import FakeEngine
+
+TIMING = LiveSettings(window_ms=1_000, idle_ms=30_000, snapshot_ms=1_000)
+FENCED = 9
+
+
+class DyingSink(KafkaSink):
+    """Kills its process at a moment of a transaction."""
+
+    def __init__(self, *of: Any, moment: str = "", count: int = 0) -> None:
+        super().__init__(*of)
+        self.moment, self.count = moment, count
+        self.told = os.environ.get("LIVE_WORKER_MOMENT")
+
+    def _at(self, moment: str) -> None:
+        if self.told:
+            Path(self.told).write_text(moment)
+        if moment == self.moment:
+            self.count -= 1
+            if self.count == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
+    topics = Topics(f"{group}.")
+    return LiveConfig(Cluster(bootstrap), topic, group, topics, settings=Settings(), timing=TIMING)
+
+
+def main(bootstrap: str, topic: str, group: str, moment: str = "", count: str = "0") -> int:
+    config = config_of(bootstrap, topic, group)
+    sink = DyingSink(config.cluster, topic, group, config.topics, moment=moment, count=int(count))
+    with stopping():
+        print("ready", flush=True)
+        try:
+            run_once(config, sink, FakeEngine())
+        except FencedError:
+            return FENCED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

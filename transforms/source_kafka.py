@@ -1,0 +1,189 @@
+"""ReadPackets: the records of a topic of packets, as polls, for ever.
+
+A reader of Beam's `UnboundedSource` that never says "no data": each element is one `Poll`, everything that
+one look at the broker brought, or nothing at all, as a heartbeat. So a bundle lasts as long as the runner is
+told to let it (short ones leak and burn, on FnApiRunner), and the steps fused behind the source work off a
+poll as one.
+
+The source commits nothing. Where it starts is what the last commit left (`Recovery`), not what the runner
+remembers: a reader that is built anew, for whatever reason, begins with a recovery, and its first poll
+carries what was found.
+
+Conventions: `stop()` ends all readers of this process after the poll they are at, and with them the pipeline.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import apache_beam as beam
+from apache_beam.coders import Coder, PickleCoder
+from apache_beam.io.unbounded_source import (
+    CheckpointMark,
+    ReadFromUnboundedSource,
+    UnboundedReader,
+    UnboundedSource,
+)
+from apache_beam.pvalue import PBegin, PCollection
+from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
+
+from moodstream.transforms.elements import Poll, Record, Recovered
+from moodstream.transforms.errors import MissingExtraError
+from moodstream.transforms.partition import start_of
+
+POLL_MS = 50
+MAX_RECORDS = 500  # in one poll: what is worked off in one commit
+_TOPIC_S = 1.0  # between two looks for a topic that does not exist yet
+_SKEW_MS = 5_000  # by how much this clock may be ahead of the broker's
+_log = logging.getLogger(__name__)
+_stopped = threading.Event()
+
+
+def stop() -> None:
+    """Let every reader of this process end after its current poll."""
+    _stopped.set()
+
+
+def resume() -> None:
+    """Readers that start from now on go on until the next `stop`."""
+    _stopped.clear()
+
+
+class Recovery(Protocol):
+    """Who knows what the last commit left."""
+
+    def recover(self, partitions: Sequence[int]) -> tuple[Recovered, ...]:
+        """Take over these partitions, and say how they stand."""
+
+
+class _Mark(CheckpointMark):
+    """Nothing: a reader starts where the last commit says."""
+
+
+class PacketSource(UnboundedSource):
+    """A topic of packets.
+
+    Args:
+        settings: of the connection, as kafka-python calls them.
+        topic: which one; one that does not exist yet is waited for.
+        recovery: asked where to start.
+        partitions: which ones; all if none are named.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], topic: str, recovery: Recovery, partitions: Sequence[int] = ()
+    ) -> None:
+        self.settings, self.topic, self.recovery = settings, topic, recovery
+        self.partitions = tuple(partitions)
+
+    def split(self, desired_num_splits: int, options: Any = None) -> Iterable[UnboundedSource]:
+        return [self]  # one lane: all its partitions share the networks' batches and the transactions
+
+    def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> UnboundedReader:
+        return _Reader(self)
+
+    def get_checkpoint_mark_coder(self) -> Coder:
+        return PickleCoder()
+
+
+class _Reader(UnboundedReader):
+    def __init__(self, source: PacketSource) -> None:
+        self.source = source
+        self.lane = uuid.uuid4().hex
+        self.poll = Poll(self.lane, source.topic)
+
+    def start(self) -> bool:
+        try:
+            from kafka import KafkaConsumer, TopicPartition
+        except ImportError as error:
+            raise MissingExtraError("kafka-python", "kafka") from error
+        source = self.source
+        self.consumer = KafkaConsumer(
+            **source.settings,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            fetch_max_wait_ms=POLL_MS,
+            max_partition_fetch_bytes=4 << 20,
+        )
+        partitions = self._partitions()
+        if not partitions:
+            return False
+        recovered = source.recovery.recover(partitions)
+        self.places = {number: TopicPartition(source.topic, number) for number in partitions}
+        self.consumer.assign(list(self.places.values()))
+        for one in recovered:
+            self.consumer.seek(self.places[one.partition], start_of(one)[0])
+        _log.info("reading %s, partitions %s", source.topic, partitions)
+        self.poll = Poll(self.lane, source.topic, recovered=recovered)
+        return True
+
+    def _partitions(self) -> list[int]:
+        """Those to read, once the topic is there; none if stopped before."""
+        while not _stopped.is_set():
+            there = self.consumer.partitions_for_topic(self.source.topic) or set()
+            wanted = set(self.source.partitions) or there
+            if there and wanted <= there:
+                return sorted(wanted)
+            _stopped.wait(_TOPIC_S)
+        return []
+
+    def advance(self) -> bool:
+        if _stopped.is_set():
+            return False
+        records: list[Record] = []
+        for found in self.consumer.poll(POLL_MS, max_records=MAX_RECORDS).values():
+            records += [
+                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers or ()))
+                for r in found
+            ]
+        idle_ms = 0 if records or not self._at_end() else int(time.time() * 1000) - _SKEW_MS
+        self.poll = Poll(self.lane, self.source.topic, tuple(records), idle_ms=idle_ms)
+        return True
+
+    def _at_end(self) -> bool:
+        ends = [
+            (self.consumer.position(place), self.consumer.highwater(place)) for place in self.places.values()
+        ]
+        return all(end is not None and position >= end for position, end in ends)
+
+    def get_current(self) -> Poll:
+        return self.poll
+
+    def get_current_timestamp(self) -> Timestamp:
+        return Timestamp.now()
+
+    def get_watermark(self) -> Timestamp:
+        return MAX_TIMESTAMP if _stopped.is_set() else Timestamp.now()
+
+    def get_checkpoint_mark(self) -> CheckpointMark:
+        return _Mark()
+
+    def close(self) -> None:
+        self.consumer.close()
+
+
+@beam.typehints.with_output_types(Poll)
+class ReadPackets(beam.PTransform[PBegin, PCollection[Poll]]):
+    """The polls of a topic: PBegin -> PCollection[Poll].
+
+    Args:
+        source: which topic.
+        bundle_s: how long a bundle lasts: long on FnApiRunner; on Flink a checkpoint waits for it.
+    """
+
+    def __init__(self, source: PacketSource, bundle_s: float = 60.0) -> None:
+        super().__init__()
+        self.source, self.bundle_s = source, bundle_s
+
+    def expand(self, root: PBegin) -> PCollection[Poll]:
+        read = ReadFromUnboundedSource(
+            self.source,
+            poll_interval=0.05,
+            max_records_per_bundle=1 << 40,
+            max_read_time_seconds=self.bundle_s,
+        )
+        polls: PCollection[Poll] = root | "read packets" >> read
+        return polls

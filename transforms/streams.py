@@ -1,0 +1,102 @@
+"""AnalyzeStreams: polls of packets in, commits out; the live counterpart of `AnalyzeMedia`.
+
+The sessions live in this process, by lane and partition, and outlast bundles; nothing of them is kept by the
+runner. The first poll of a lane says where its partitions stand; whatever was there before is thrown away.
+"""
+
+from collections.abc import Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam import PTransform
+from apache_beam.pvalue import PCollection
+
+from moodstream.transforms.elements import Commit, Poll
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.partition import Partition, Step
+from moodstream.transforms.session import Settings
+from moodstream.transforms.stream import LiveSettings
+from moodstream.transforms.track import Rows, merge
+
+_LANES: dict[str, dict[int, Partition]] = {}  # of this process
+
+
+def analyze_poll(poll: Poll, engine: Engine, settings: Settings, timing: LiveSettings) -> Commit | None:
+    """Work off a poll; what it comes to, if anything.
+
+    Raises:
+        UsageError: snapshots that this version cannot read.
+    """
+    if poll.recovered:
+        _LANES.clear()  # a reader that was built anew: what its predecessor left is stale
+        _LANES[poll.lane] = {
+            one.partition: Partition(poll.topic, one.partition, engine, settings, timing, one)
+            for one in poll.recovered
+        }
+    partitions = _LANES[poll.lane]
+    for record in poll.records:
+        partitions[record.partition].push(record)
+    if poll.idle_ms:
+        for partition in partitions.values():
+            partition.tick(poll.idle_ms)
+    steps = {partition.name: step for partition in partitions.values() if (step := partition.take())}
+    return _commit(steps) if steps else None
+
+
+def _commit(steps: dict[str, Step]) -> Commit:
+    rows: Rows = {}
+    for step in steps.values():
+        merge(rows, step.rows)
+    return Commit(
+        media_id="",
+        take=0,
+        rows={name: pa.concat_tables(tables) for name, tables in rows.items()},
+        snapshots={
+            f"{name.rpartition('/')[2]}/{media_id}": data
+            for name, step in steps.items()
+            for media_id, data in step.snapshots.items()
+        },
+        positions={name: step.position for name, step in steps.items()},
+        remarks={name: step.remark for name, step in steps.items()},
+    )
+
+
+class _Analyze(beam.DoFn):
+    def __init__(self, settings: Settings, timing: LiveSettings, engine: Engine | None) -> None:
+        self.settings, self.timing, self.engine = settings, timing, engine
+
+    def setup(self) -> None:
+        self.engine = self.engine or Engine()
+
+    def process(self, poll: Poll) -> Iterator[Commit]:
+        if self.engine is None:
+            raise RuntimeError("a poll before setup")
+        commit = analyze_poll(poll, self.engine, self.settings, self.timing)
+        if commit is not None:
+            yield commit
+
+
+@beam.typehints.with_input_types(Poll)
+@beam.typehints.with_output_types(Commit)
+class AnalyzeStreams(PTransform[PCollection[Poll], PCollection[Commit]]):
+    """PCollection[Poll] -> PCollection[Commit]; must be fused with the source and the sink.
+
+    Args:
+        settings: what decides the rows besides packets and models.
+        timing: how long things wait.
+        engine: other models than the installed ones.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        timing: LiveSettings | None = None,
+        engine: Engine | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings, self.timing, self.engine = settings or Settings(), timing or LiveSettings(), engine
+
+    def expand(self, polls: PCollection[Poll]) -> PCollection[Commit]:
+        analyze = beam.ParDo(_Analyze(self.settings, self.timing, self.engine))
+        commits: PCollection[Commit] = polls | "analyze streams" >> analyze
+        return commits
