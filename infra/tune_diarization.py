@@ -1,7 +1,7 @@
 """Choose how readily episodes change: python infra/tune_diarization.py --help.
 
-Reads the out-of-fold predictions that lie beside the diarization model (`moodstream train diarization`), so it
-takes seconds and no data. The costs of `models.paths` are chosen on the recordings of half of the speakers
+Reads the out-of-fold predictions that lie beside the diarization model (`moodstream train diarization`), so
+it takes seconds and no data. The costs of `models.paths` are chosen on the recordings of half of the speakers
 and judged on those of the others, and the other way round; what is committed stands beside it.
 """
 

@@ -38,7 +38,7 @@ EMOTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """What a model that listens for changes says about n consecutive cells, each by little more than itself."""
+    """What a model that listens for changes says about n cells, each by little more than itself."""
 
     scores: Float  # [n, K], probabilities over the model's labels
     change: Float  # [n], log-odds that the label changes between the cell before and this one

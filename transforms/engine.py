@@ -72,7 +72,13 @@ class Engine:
     def versions(self) -> dict[str, str]:
         """Name to version of every model: what decides whether a media must be analysed again."""
         joined = {"fusion": self.joining[0]} if self.joining else {}
-        return {name: card.version for name, card in self.cards.items()} | joined
+        listening = {"diarization": read_card("diarization").version} if self.listens else {}
+        return {name: card.version for name, card in self.cards.items()} | joined | listening
+
+    @cached_property
+    def listens(self) -> bool:
+        """Whether a diarization model listens to speech; without it, episodes come from the curve's scores."""
+        return (FOLDER / "diarization" / CARD).is_file()
 
     def prior(self, modality: str) -> tuple[Float, Float]:
         """Mean and variance [3] of the labels a modality's model learned from; NaN: no such output."""

@@ -54,7 +54,7 @@ class Track:
     def __init__(self, info: SpanInfo, engine: Engine, *, sparse: bool = False, revise: bool = False) -> None:
         self.info, self.engine, self.sparse, self.revise = info, engine, sparse, revise
         self.labels = LABELS[info.modality]
-        self.segmenter = EpisodeSegmenter(self.labels, settings_for(info.modality))
+        self.segmenter = EpisodeSegmenter(self.labels, settings_for(info.modality, engine.listens))
         self.summarizer = Summarizer(self.labels)
         self.estimated_cells = 0
         self._felt = np.zeros(0)  # sums over cells of the share of listeners that would feel each mood
@@ -65,7 +65,7 @@ class Track:
         block = self._fuse(heard, sources)
         self.estimated_cells += int(block.estimated.sum())
         self._feel(sources)
-        runs = self.segmenter.push(block.scores, block.estimated, block.mean[:, 0], block.mean[:, 1])
+        runs = self._diarize(block, sources)
         self.summarizer.push(block.mean, block.activity, block.loudness, block.scores)
         rows = self._episodes(runs, (block.start + len(block)) * STEP_MS)
         if not self.sparse or block.estimated.any():
@@ -148,6 +148,14 @@ class Track:
             took_part=took_part,
             modalities=tuple(sources),
         )
+
+    def _diarize(self, block: CurveBlock, sources: Mapping[str, tuple[Estimates, Mask]]) -> list[Run]:
+        """Speech by a model that listens for changes, if there is one; all else by what the curve says."""
+        valence, arousal = block.mean[:, 0], block.mean[:, 1]
+        turns = sources["speech"][0].turns if tuple(sources) == ("speech",) else None
+        if turns is None or self.info.modality != "speech":
+            return self.segmenter.push(block.scores, block.estimated, valence, arousal)
+        return self.segmenter.push(turns.scores, block.estimated, valence, arousal, turns.change)
 
     def _feel(self, sources: Mapping[str, tuple[Estimates, Mask]]) -> None:
         for estimates, counts in sources.values():
