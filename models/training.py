@@ -33,6 +33,7 @@ TASKS = {
     "music": "music",
     "symbolic": "symbolic_training",
     "activity": "activity",
+    "diarization": "diarization",
     "small": "distil",
 }
 PREDICTIONS = harness.PREDICTIONS
