@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from moodstream.models import evaluation, harness, registry
 from moodstream.models.evaluation import StaleError
 from moodstream.models.fingerprint import file_hash
+from moodstream.models.metrics import Interval
 from moodstream.models.training import evaluate, evaluate_task, train_task
 from tests.support.toy_task import TOY
 
@@ -124,3 +125,16 @@ def test_what_is_installed_belongs_together() -> None:
     for card in registry.installed():
         if card.hashes:  # of models trained before there were any, `evaluate` says so
             evaluate(card.name, stored=True)
+
+
+def test_the_mean_of_seeds_and_the_interval_of_all() -> None:
+    """Two seeds of 0.5 and 1.0, three examples each: no example of one seed is one of the other."""
+    table = pl.DataFrame({"seed": [3] * 3 + [4] * 3, "example": [0, 1, 2] * 2, "x": [0.5] * 3 + [1.0] * 3})
+
+    def measured(rows: pl.DataFrame) -> dict[str, Interval]:
+        assert rows["example"].is_unique().all()
+        found = {"x": Interval(rows["x"].max(), rows["x"].min(), float(rows.height))}
+        return found | ({"not in all": found["x"]} if 4 in rows["seed"] else {})
+
+    assert harness.measure(measured, table) == {"x": Interval(0.75, 0.5, 6.0)}
+    assert harness.measure(measured, table.filter(seed=3)) == {"x": Interval(0.5, 0.5, 3.0)}
