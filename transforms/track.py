@@ -166,7 +166,7 @@ class Track:
 
     def _moods(self) -> dict[str, list[str]]:
         """What music makes people feel, where a model with moods was heard: it says more than the plane."""
-        if not self._felt_cells:
+        if not self._felt_cells or 2 * self._felt_cells < self.estimated_cells:  # mostly something else
             return {}
         shape = self.engine.cards["music"].shape
         shares = (self._felt / self._felt_cells).tolist()
