@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from moodstream.models.base import STEP_MS, Float, Notes
+from moodstream.models.note_harmony import MORE, Surroundings, more_features
 
 STEP_S = STEP_MS / 1000
 BACK_S, AHEAD_S = 20.0, 8.0  # the sound a key is estimated from
+NEAR = 6  # cells on either side: the mode of the moment
 LAG_BACK, LAG_AHEAD = 24, 4  # the notes among which bass, top and chord are looked for
 NO_PITCH = 12  # the class of a drum among the twelve pitch classes
 
@@ -40,7 +42,7 @@ CONTINUOUS = (
     "key clarity",
     "drum",
 )
-WIDTH = 13 * len(CLASSES) + 24 + len(CONTINUOUS)  # with two chromas
+WIDTH = 13 * len(CLASSES) + 24 + len(CONTINUOUS) + MORE  # with two chromas
 
 _MAJOR = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
 _MINOR = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
@@ -57,6 +59,7 @@ class NoteFeatures:
     classes: npt.NDArray[np.int8]  # [n, 3] in 0..12, see CLASSES
     chroma: Float  # [n, 24] harmony of 2 s around, from the tonic; sounding pitches, from the bass
     continuous: Float  # [n, 16] see CONTINUOUS
+    more: Float  # [n, MORE] see note_harmony
 
     def __len__(self) -> int:
         return len(self.cell)
@@ -65,7 +68,8 @@ class NoteFeatures:
         """Rows `first` to `last` as one matrix [n, WIDTH], about in -2..2."""
         classes = self.classes[first:last]
         onehot = np.eye(13, dtype=np.float32)[classes].reshape(len(classes), -1)
-        return np.concatenate([onehot, self.chroma[first:last], self.continuous[first:last]], axis=1)
+        parts = (self.chroma, self.continuous, self.more)
+        return np.concatenate([onehot, *(part[first:last] for part in parts)], axis=1)
 
 
 def note_features(notes: Notes) -> NoteFeatures:
@@ -93,6 +97,7 @@ def note_features(notes: Notes) -> NoteFeatures:
     rotated = harmony[cell[:, None], (np.arange(12) + key[:, None]) % 12]
 
     interval = np.diff(notes.start_s, prepend=notes.start_s[0] - 1.0)
+    following = np.append(interval[1:], 1.0)
     velocity = notes.velocity / 127.0
     loud = _window(np.bincount(cell, velocity, cells)[:, None], 8, 8)[:, 0]
     count = _window(np.bincount(cell, minlength=cells)[:, None].astype(float), 8, 8)[:, 0]
@@ -109,7 +114,7 @@ def note_features(notes: Notes) -> NoteFeatures:
             8 * (velocity - loud[cell] / count[cell]),
             np.log2(duration) / 2 + 0.5,
             _log_interval(interval),
-            _log_interval(np.append(interval[1:], 1.0)),
+            _log_interval(following),
             np.log2(1 + sounding) / 2 - 0.5,
             np.log2(0.2 + density[cell]) / 2 - 1,
             4 * mode[cell],
@@ -119,7 +124,25 @@ def note_features(notes: Notes) -> NoteFeatures:
         axis=1,
     ).astype(np.float32)
     both = np.concatenate([3 * rotated, chord], axis=1).astype(np.float32)
-    return NoteFeatures(onset, classes.astype(np.int8), both, continuous)
+    near_major, near_minor = _correlations(_window(chroma, NEAR, NEAR))
+    around = Surroundings(
+        cell=cell,
+        tonal=tonal,
+        pitch=pitch,
+        velocity=velocity,
+        duration_s=duration,
+        interval_s=interval,
+        next_s=following,
+        bass=bass,
+        top=top,
+        last_top=last_top,
+        density=density,
+        chord=_unit(_window(chroma, 1, 1)),
+        mode=mode,
+        near_major=near_major,
+        near_minor=near_minor,
+    )
+    return NoteFeatures(onset, classes.astype(np.int8), both, continuous, more_features(around))
 
 
 def _log_interval(interval: _Array) -> _Array:
@@ -147,11 +170,15 @@ def _profiles(profile: _Array) -> _Array:
 _KEYS_MAJOR, _KEYS_MINOR = _profiles(_MAJOR), _profiles(_MINOR)
 
 
+def _correlations(chroma: _Array) -> tuple[_Array, _Array]:
+    """How well each cell's chroma fits the twelve major keys and the twelve minor ones."""
+    centred = _unit(chroma - chroma.mean(axis=1, keepdims=True))
+    return centred @ _KEYS_MAJOR, centred @ _KEYS_MINOR
+
+
 def _key(chroma: _Array) -> tuple[_Index, _Array, _Array]:
     """Tonic (0..11), best major minus best minor correlation, and the best correlation, a cell."""
-
-    centred = _unit(chroma - chroma.mean(axis=1, keepdims=True))
-    major, minor = centred @ _KEYS_MAJOR, centred @ _KEYS_MINOR
+    major, minor = _correlations(chroma)
     best_major, best_minor = major.max(axis=1), minor.max(axis=1)
     tonic = np.where(best_major >= best_minor, major.argmax(axis=1), minor.argmax(axis=1))
     return tonic, best_major - best_minor, np.maximum(best_major, best_minor)

@@ -1,9 +1,9 @@
 """The symbolic model: valence, arousal and quadrant from the notes of a piece.
 
 Conventions: estimates lie on the half-second grid from the start of the media to its end; a cell is judged
-by the notes of the 40 s before it and the 8 s after it (each note's own features look 20 s back and 8 s
-ahead, the embeddings NOTES_AHEAD notes). Numbers stand everywhere, `sounding` says where they mean
-something. Training and measuring live in `symbolic_training`; `train` and `evaluate` are its entrances.
+by the notes of the two minutes before it and the 8 s after it (each note's own features look 20 s back and
+8 s ahead). Numbers stand everywhere, `sounding` says where they mean something. Training and measuring live
+in `symbolic_training`.
 """
 
 from dataclasses import replace
@@ -15,21 +15,10 @@ import torch
 from torch import Tensor
 
 from moodstream.models import registry
-from moodstream.models.base import DIMENSIONS, STEP_MS, Estimates, Float, Notes
+from moodstream.models.base import DIMENSIONS, QUADRANTS, STEP_MS, Estimates, Float, Notes
 from moodstream.models.note_features import AHEAD_S, BACK_S, LAG_AHEAD, LAG_BACK, note_features
-from moodstream.models.note_network import (
-    LONG,
-    N_DIMENSIONS,
-    N_FIXED,
-    NOTES_AHEAD,
-    NOTES_BACK,
-    SHORT,
-    NoteEnsemble,
-    NoteShape,
-    fixed_statistics,
-    fixed_sums,
-    window,
-)
+from moodstream.models.note_network import FAR, LONG, N_DIMENSIONS, NEAR, NoteNetwork, NoteShape
+from moodstream.models.note_statistics import N_SUMS, around, cell_sums, whole
 
 STEP_S = STEP_MS / 1000
 LOOKAHEAD_S = LONG[1] * STEP_S + AHEAD_S
@@ -42,7 +31,7 @@ _NOTES, _CELLS = 16_384, 4_096  # computed at a time: memory does not grow with 
 class SymbolicModel:
     """Notes in, estimates out."""
 
-    def __init__(self, network: NoteEnsemble) -> None:
+    def __init__(self, network: NoteNetwork) -> None:
         self.network = network.eval()
 
     @classmethod
@@ -52,36 +41,40 @@ class SymbolicModel:
         Raises:
             FileNotFoundError: there is none. ValueError: weights and card do not belong together.
         """
-        network = NoteEnsemble(NoteShape(**registry.read_card(name, folder).shape))
+        network = NoteNetwork(NoteShape(**registry.read_card(name, folder).shape))
         network.load_state_dict(registry.read_weights(name, folder))
         return cls(network)
 
     @torch.inference_mode()
     def estimate(self, notes: Notes) -> Estimates:
         """One estimate a cell, ceil(end of media / 0.5 s) in all; dominance is NaN."""
-        fixed, learned = self._cell_sums(notes)
-        count = len(fixed)
+        sums = self._cell_sums(notes)
+        count = len(sums)
         parts = []
         for start in range(0, count, _CELLS):
             stop = min(start + _CELLS, count)
             low, high = max(start - LONG[0], 0), min(stop + LONG[1], count)
-            inner = slice(start - low, stop - low)
-            near = fixed[low:high], learned[low:high]
-            long, short = (_windows(near, span, inner) for span in (LONG, SHORT))
-            parts.append(self._estimates(start, long, short))
+            at = np.arange(start - low, stop - low)
+            parts.append(self._estimates(start, sums[low:high], at))
         if not parts:
-            return Estimates(0, *(np.zeros((0, width), np.float32) for width in (3, 3, 4)))
+            return Estimates(
+                start=0,
+                mean=np.zeros((0, len(DIMENSIONS)), np.float32),
+                std=np.zeros((0, len(DIMENSIONS)), np.float32),
+                scores=np.zeros((0, len(QUADRANTS)), np.float32),
+            )
         return Estimates(
-            0, *(np.concatenate([getattr(p, k) for p in parts]) for k in ("mean", "std", "scores"))
+            start=0,
+            mean=np.concatenate([part.mean for part in parts]),
+            std=np.concatenate([part.std for part in parts]),
+            scores=np.concatenate([part.scores for part in parts]),
         )
 
     @torch.inference_mode()
     def piece(self, notes: Notes) -> Estimates:
         """One estimate of the piece as a whole, from all its notes."""
-        fixed, learned = (sums.sum(0, keepdim=True) for sums in self._cell_sums(notes))
-        seconds = torch.tensor([max(float(notes.start_s[-1] - notes.start_s[0]) + 1.0, 1.0)])
-        whole = fixed_statistics(fixed, seconds), learned
-        return self._estimates(0, whole, whole)
+        said = whole(self._cell_sums(notes), seconds_of(notes))
+        return self._say(0, said, said, said)
 
     def bars(self, notes: Notes) -> Float:
         """Valence, arousal and dominance of each bar, [m, 3]: the curve averaged over each."""
@@ -97,25 +90,25 @@ class SymbolicModel:
         change = np.bincount(first, minlength=count + 1) - np.bincount(last, minlength=count + 1)
         return np.asarray(np.cumsum(change)[:count] > 0)
 
-    def _cell_sums(self, notes: Notes) -> tuple[Tensor, Tensor]:
-        """Sums of each cell, for the wide and for the deep branch."""
+    def _cell_sums(self, notes: Notes) -> Float:
+        """Sums of each cell, [cells, N_SUMS]."""
         count, n = cells_of(notes), len(notes)
-        shape = self.network.shape
-        fixed = torch.zeros(count, N_FIXED)
-        learned = torch.zeros(count, shape.members * (shape.gates + 2 * shape.channels))
+        sums = np.zeros((count, N_SUMS), np.float32)
         for start in range(0, n if count else 0, _NOTES):
             stop = min(start + _NOTES, n)
             low, high = _context(notes, start, stop)
             features = note_features(slice_notes(notes, low, high))
-            x = torch.from_numpy(features.dense())
             inner = slice(start - low, stop - low)
-            cell = torch.from_numpy(np.clip(features.cell[inner], 0, count - 1))
-            fixed.index_add_(0, cell, fixed_sums(x[inner]))
-            learned.index_add_(0, cell, self.network.learned_sums(x)[inner])
-        return fixed, learned
+            cell = np.clip(features.cell[inner], 0, count - 1)
+            first, last = int(cell[0]), int(cell[-1]) + 1
+            sums[first:last] += cell_sums(features.dense(inner.start, inner.stop), cell - first, last - first)
+        return sums
 
-    def _estimates(self, start: int, long: tuple[Tensor, Tensor], short: tuple[Tensor, Tensor]) -> Estimates:
-        mean, std, scores = self.network(long, short)
+    def _estimates(self, start: int, sums: Float, at: npt.NDArray[np.int64]) -> Estimates:
+        return self._say(start, *(around(sums, span, at) for span in (LONG, NEAR, FAR)))
+
+    def _say(self, start: int, *windows: Tensor) -> Estimates:
+        mean, std, scores = self.network(*windows)
         unknown = torch.full((len(mean), len(DIMENSIONS) - N_DIMENSIONS), torch.nan)
         return Estimates(
             start,
@@ -125,23 +118,21 @@ class SymbolicModel:
         )
 
 
-def _windows(sums: tuple[Tensor, Tensor], span: tuple[int, int], rows: slice) -> tuple[Tensor, Tensor]:
-    """Fixed statistics and learned sums of the windows around some of the cells."""
-    fixed, seconds = window(sums[0], *span)
-    return fixed_statistics(fixed[rows], seconds[rows]), window(sums[1], *span)[0][rows]
-
-
 def cells_of(notes: Notes) -> int:
     """How many half seconds the media has."""
     return int(np.ceil(notes.end_of_media_s / STEP_S - 1e-9))
 
 
+def seconds_of(notes: Notes) -> float:
+    """From the first onset to a second after the last one, what the density of a whole piece goes by."""
+    return float(notes.start_s[-1] - notes.start_s[0]) + 1.0
+
+
 def _context(notes: Notes, start: int, stop: int) -> tuple[int, int]:
-    """The notes that embeddings `start` to `stop` depend on; never more than _NOTES on either side."""
-    first, last = max(start - NOTES_BACK, 0), min(stop + NOTES_AHEAD, len(notes)) - 1
-    low = np.searchsorted(notes.start_s, notes.start_s[first] - BACK_S - 5)
-    high = np.searchsorted(notes.start_s, notes.start_s[last] + AHEAD_S + 5)
-    low, high = min(int(low), first - LAG_BACK), max(int(high), last + LAG_AHEAD)
+    """The notes that features of `start` to `stop` depend on; never more than _NOTES on either side."""
+    low = np.searchsorted(notes.start_s, notes.start_s[start] - BACK_S - 5)
+    high = np.searchsorted(notes.start_s, notes.start_s[stop - 1] + AHEAD_S + 5)
+    low, high = min(int(low), start - LAG_BACK), max(int(high), stop + LAG_AHEAD)
     return max(low, start - _NOTES, 0), min(high, stop + _NOTES, len(notes))
 
 

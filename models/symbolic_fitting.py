@@ -1,270 +1,225 @@
-"""Fitting the network over notes: quadrants of clips and ratings of bars, on both branches at once.
+"""Fitting the network over windows of notes, in closed form: quadrants of clips, then ratings of bars.
 
-Each step, the wide branch sees random crops of whole clips and all bars of some rated pieces, the deep
-branch shorter crops whose notes it embeds. Few steps: the network begins to learn its songs by heart after
-some hundreds.
+Kernel ridge regression, three times: quadrants from clips; level of valence and arousal from every few bars,
+pieces counting alike; how far the level misses, found on pieces left out, for the deviation. Movement is a
+ridge on what raters say more or less than the mean of their piece. No step is random: a fit takes seconds,
+and the same pieces give the same weights.
+
+Where nothing has quadrants, the signs of the ratings stand in for them; where nothing has ratings, each
+quadrant's corner does.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from moodstream.models.base import QUADRANTS
 from moodstream.models.examples import Progress, silent
-from moodstream.models.note_features import STEP_S, WIDTH
-from moodstream.models.note_network import (
-    LONG,
-    NOTES_BACK,
-    SHORT,
-    Branch,
-    Heard,
-    NoteEnsemble,
-    NoteNetwork,
-    NoteShape,
-    fixed_statistics,
-    window,
-)
-from moodstream.models.symbolic_data import Ints, Piece, Version
+from moodstream.models.note_network import N_DIMENSIONS, SPREAD, Likeness, NoteNetwork, NoteShape
+from moodstream.models.note_statistics import N_STATISTICS, group_weights
+from moodstream.models.symbolic_data import Ints, Piece, Windows
+
+Array = npt.NDArray[np.float64]
 
 UPPER, RIGHT = (0, 1), (0, 3)  # quadrants of high arousal, of positive valence
+CORNERS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * 0.4  # where a quadrant lies when nothing is rated
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to fit; the defaults take a few minutes on one core."""
+    """How to fit."""
 
-    steps: int = 250
-    clips: int = 64  # of the wide branch, a step
-    deep_clips: int = 12  # of the deep branch
-    pieces: int = 6  # of rated pieces for the wide branch, a step
-    rate: float = 2e-3
-    decay: float = 0.05
-    ema: float = 0.99
-    smoothing: float = 0.05
-    signs: float = 0.3  # how much the sign of a clip's valence and arousal teaches the level
-    steepness: float = 8.0  # from a level to the odds of its sign
-    longest: int = 128  # notes of a clip that the deep branch sees
-    rated_notes: int = 192  # notes of a rated piece that it sees
+    projected: int = 192
+    narrowness: float = 0.1  # of the kernels, against the mean square of their inputs
+    clip_ridge: float = 0.3
+    bar_ridge: float = 1.0
+    deviation_ridge: float = 10.0
+    every: int = 4  # every so many bars are remembered
+    bars_a_piece: float = 20.0  # how much a piece counts, however many of its bars are remembered
+    judged: float = 2.0  # how much the quadrants count among the inputs of the level
+    settled: int = 4  # bars before which movement is not learned
+    movement_ridge: float = 20_000.0
+    left_out: int = 4  # parts of the pieces that are left out in turn, to see how far the level misses
 
 
 def fit(
     pieces: Sequence[Piece],
-    table: Sequence[Sequence[Version]],
+    windows: Sequence[Windows],
     rows: Ints,
     recipe: Recipe,
-    seed: int,
     progress: Progress = silent,
-) -> NoteEnsemble:
-    """Networks for the pieces in `rows`, each from its own seed."""
-    ensemble = NoteEnsemble(NoteShape())
-    for i, member in enumerate(ensemble.members):
-        torch.manual_seed(1000 * seed + i)
-        fitted = _fit_member(pieces, table, rows, recipe, 1000 * seed + i, partial(_counted, progress, i))
-        member.load_state_dict(fitted.state_dict())
-    return ensemble.eval()
-
-
-def _counted(progress: Progress, member: int, what: str, share: float) -> None:
-    progress(f"network {member + 1}, {what}", share)
-
-
-def _fit_member(
-    pieces: Sequence[Piece],
-    table: Sequence[Sequence[Version]],
-    rows: Ints,
-    recipe: Recipe,
-    seed: int,
-    progress: Progress,
 ) -> NoteNetwork:
-    """One network for the pieces in `rows`."""
-    draw = np.random.default_rng(seed)
-    network = NoteNetwork(NoteShape())
-    clips = np.array([row for row in rows if pieces[row].quadrant >= 0])
-    rated = [_Rated.of(pieces[row], table[row]) for row in rows if pieces[row].ratings is not None]
-    spread = torch.from_numpy(np.concatenate([r.ratings.numpy() for r in rated]).std(0))
-    with torch.no_grad():
-        plain = torch.cat([_whole(table[row][0]) for row in clips] + [r.long[0] for r in rated])
-        network.wide.center.copy_(plain.mean(0))
-        network.wide.scale.copy_(1 / (plain.std(0) + 1e-3))
-    parameters = list(network.parameters())
-    kept = [p.detach().clone() for p in parameters]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.1)
-    network.train()
-    for step in range(recipe.steps):
-        loss = _wide_loss(network, pieces, table, clips, rated, spread, recipe, draw)
-        loss = loss + _deep_loss(network, pieces, table, clips, rated, spread, recipe, draw)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 2.0)
-        optimizer.step()
-        schedule.step()
-        with torch.no_grad():
-            for old, new in zip(kept, parameters, strict=True):
-                old.lerp_(new, 1 - min(recipe.ema, (step + 1) / (step + 10)))
-        if step % 25 == 0:
-            progress("steps", step / recipe.steps)
-    with torch.no_grad():
-        for old, new in zip(kept, parameters, strict=True):
-            new.copy_(old)
+    """The network for the pieces in `rows`."""
+    clips = [row for row in rows if pieces[row].quadrant >= 0]
+    rated = [row for row in rows if pieces[row].ratings is not None]
+    center, scale, projection = _projection(windows, rows, recipe)
+    space = _Space(center, scale, projection)
+
+    progress("quadrants", 0.1)
+    whole = space(np.concatenate([windows[row].whole for row in clips or rated]))
+    truth = _quadrants(pieces, clips, rated)
+    quadrants = _likeness(whole, truth, np.ones(len(whole)), recipe.narrowness, recipe.clip_ridge)
+
+    progress("levels", 0.4)
+    bars = [_Bars.of(pieces[row], windows[row], space) for row in rated or clips]
+    network = NoteNetwork(NoteShape(projection.shape[1], len(whole), sum(len(b.kept(recipe)) for b in bars)))
+    for name, value in (("center", center), ("scale", scale), ("projection", projection)):
+        getattr(network, name).copy_(torch.from_numpy(value))
+    network.quadrants = quadrants
+    network.judged_scale.copy_(_judged_scale(network, bars, recipe))
+    network.levels = _levels(network, bars, recipe)
+    progress("movement", 0.9)
+    network.movement.copy_(torch.from_numpy(_movement(bars, recipe)))
     return network.eval()
 
 
 @dataclass(frozen=True)
-class _Rated:
-    """A rated piece in all versions: statistics of the windows around each bar, and what cropping needs."""
+class _Space:
+    """From statistics to projected windows, as the network does it."""
 
-    versions: Sequence[Version]
-    edges_s: npt.NDArray[np.float64]
-    ratings: Tensor  # [m, 2]
-    long: list[Tensor]  # [m, N_STATISTICS] for each version
-    short: list[Tensor]
+    center: Array
+    scale: Array
+    projection: Array
+
+    def __call__(self, statistics: npt.NDArray[np.floating]) -> Array:
+        return np.clip((statistics - self.center) * self.scale, -SPREAD, SPREAD) @ self.projection
+
+
+@dataclass(frozen=True)
+class _Bars:
+    """The rated bars of a piece (a clip without ratings is one bar)."""
+
+    long: Array  # [m, d]
+    near: Array
+    far: Array
+    ratings: Array  # [m, 2]
+    moves: Array  # [m, 2] what movement is learned from
+    group: str
 
     @classmethod
-    def of(cls, piece: Piece, made: Sequence[Version]) -> "_Rated":
-        if piece.edges_s is None or piece.ratings is None:
-            raise ValueError(f"{piece.file} has no ratings")
-        windows: list[list[Tensor]] = [[], []]
-        for version in made:
-            sums = torch.from_numpy(version.sums)
-            middle = _middles(piece.edges_s / version.speed, len(sums))
-            for out, span in zip(windows, (LONG, SHORT), strict=True):
-                all_sums, seconds = window(sums, *span)
-                out.append(fixed_statistics(all_sums[middle], seconds[middle]))
-        ratings = torch.from_numpy(piece.ratings).float()
-        return cls(made, piece.edges_s, ratings, *windows)
+    def of(cls, piece: Piece, windows: Windows, space: _Space) -> "_Bars":
+        ratings = CORNERS[[piece.quadrant]] if piece.ratings is None else piece.ratings
+        moves = ratings if piece.moves is None else piece.moves
+        return cls(space(windows.long), space(windows.near), space(windows.far), ratings, moves, piece.group)
+
+    def kept(self, recipe: Recipe) -> Ints:
+        """The bars that are remembered."""
+        return np.arange(0, len(self.long), recipe.every)
 
 
-def _middles(edges_s: npt.NDArray[np.float64], cells: int) -> Tensor:
-    middle = ((edges_s[1:] + edges_s[:-1]) / 2 / STEP_S).astype(int)
-    return torch.from_numpy(np.clip(middle, 0, cells - 1))
+def _projection(windows: Sequence[Windows], rows: Ints, recipe: Recipe) -> tuple[Array, Array, Array]:
+    """Mean, one over deviation, and principal components of the statistics of windows, pieces alike."""
+    every = [np.concatenate([windows[row].whole, windows[row].near]) for row in rows]
+    statistics = np.concatenate(every)
+    share = np.concatenate([np.full(len(s), 1 / len(s)) for s in every]) / len(every)
+    center = share @ statistics
+    scale = 1 / (np.sqrt(share @ (statistics - center) ** 2) + 1e-3)
+    z = np.clip((statistics - center) * scale, -SPREAD, SPREAD) * group_weights()
+    z -= share @ z
+    _, axes = np.linalg.eigh((z * share[:, None]).T @ z)
+    axes = axes[:, ::-1][:, : min(recipe.projected, N_STATISTICS)]
+    axes *= np.sign(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])])  # the same on every machine
+    return center, scale, group_weights()[:, None] * axes
 
 
-def _whole(version: Version) -> Tensor:
-    sums = torch.from_numpy(version.sums).sum(0, keepdim=True)
-    return fixed_statistics(sums, torch.tensor([version.seconds]))
+def _quadrants(pieces: Sequence[Piece], clips: Sequence[int], rated: Sequence[int]) -> Array:
+    if clips:
+        return np.eye(len(QUADRANTS))[[pieces[row].quadrant for row in clips]]
+    level = np.array([_mean(_ratings(pieces[row])) for row in rated])
+    return np.eye(len(QUADRANTS))[np.where(level[:, 1] >= 0, (level[:, 0] < 0) * 1, 2 + (level[:, 0] >= 0))]
 
 
-def _wide_loss(
-    network: NoteNetwork,
-    pieces: Sequence[Piece],
-    table: Sequence[Sequence[Version]],
-    clips: Ints,
-    rated: Sequence[_Rated],
-    spread: Tensor,
-    recipe: Recipe,
-    draw: np.random.Generator,
-) -> Tensor:
-    sums, seconds = [], []
-    chosen = draw.choice(clips, recipe.clips)
-    for row in chosen:
-        version = table[row][int(draw.integers(len(table[row])))]
-        count = len(version.sums)
-        size = count if draw.random() < 0.4 else max(int(count * draw.uniform(0.5, 1)), min(count, 10))
-        first = int(draw.integers(0, count - size + 1))
-        sums.append(version.sums[first : first + size].sum(0))
-        seconds.append(size * STEP_S)
-    statistics = fixed_statistics(torch.from_numpy(np.array(sums)), torch.tensor(seconds))
-    loss = _quadrant_loss(network.wide(statistics), pieces, chosen, recipe)
-    parts = [(r, int(draw.integers(len(r.versions)))) for r in _some(rated, recipe.pieces, draw)]
-    long = torch.cat([r.long[v] for r, v in parts])
-    short = torch.cat([r.short[v] for r, v in parts])
-    ratings = torch.cat([r.ratings for r, _ in parts])
-    owner = torch.repeat_interleave(
-        torch.arange(len(parts)), torch.tensor([len(r.ratings) for r, _ in parts])
+def _ratings(piece: Piece) -> Array:
+    if piece.ratings is None:
+        raise ValueError(f"{piece.file} has no ratings")
+    return piece.ratings
+
+
+def _mean(values: Array) -> Array:
+    """The mean of each column of what is known, 0 where nothing is."""
+    known = np.isfinite(values)
+    return np.asarray(np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1))
+
+
+def _likeness(x: Array, targets: Array, weight: Array, narrowness: float, ridge: float) -> Likeness:
+    """Kernel ridge regression; an example of twice the weight is one seen twice. NaN targets are left out."""
+    gamma = narrowness / np.mean(np.square(x).sum(1))
+    squares = np.square(x).sum(1)
+    kernel = np.exp(-gamma * np.maximum(squares[:, None] + squares - 2 * x @ x.T, 0))
+    layer = Likeness(len(x), x.shape[1], targets.shape[1])
+    known = np.isfinite(targets)
+    mean = np.array(
+        [
+            np.average(t[k], weights=weight[k]) if k.any() else 0
+            for t, k in zip(targets.T, known.T, strict=True)
+        ]
     )
-    return loss + _rating_loss(network.wide, long, short, ratings, owner, spread)
+    weights = np.zeros_like(targets)
+    for pattern in np.unique(known, axis=1).T if not known.all() else [np.ones(len(x), bool)]:
+        columns = np.flatnonzero((known == pattern[:, None]).all(0))
+        at = np.flatnonzero(pattern)
+        system = kernel[np.ix_(at, at)] + np.diag(ridge / weight[at])
+        weights[np.ix_(at, columns)] = np.linalg.solve(system, (targets - mean)[np.ix_(at, columns)])
+    for name, value in (("examples", x), ("weights", weights), ("mean", mean), ("narrowness", [gamma])):
+        getattr(layer, name).copy_(torch.as_tensor(np.asarray(value)))
+    return layer
 
 
-def _deep_loss(
-    network: NoteNetwork,
-    pieces: Sequence[Piece],
-    table: Sequence[Sequence[Version]],
-    clips: Ints,
-    rated: Sequence[_Rated],
-    spread: Tensor,
-    recipe: Recipe,
-    draw: np.random.Generator,
-) -> Tensor:
-    chosen = draw.choice(clips, recipe.deep_clips)
-    crops, owners = [], []
-    for row in chosen:
-        version = table[row][int(draw.integers(len(table[row])))]
-        size = min(len(version.x), recipe.longest)
-        first = int(draw.integers(0, len(version.x) - size + 1))
-        crops.append(version.x[first : first + size])
-    cut = []
-    for r in _some(rated, 2, draw):
-        version = r.versions[int(draw.integers(len(r.versions)))]
-        size = min(len(version.x), recipe.rated_notes)
-        first = int(draw.integers(0, len(version.x) - size + 1))
-        crops.append(version.x[first : first + size])
-        cut.append((r, version, first, size))
-    owners = [np.full(len(crop) + NOTES_BACK, i) for i, crop in enumerate(crops)]
-    gap = np.zeros((NOTES_BACK, WIDTH), np.float16)
-    x = torch.from_numpy(np.concatenate([part for crop in crops for part in (crop, gap)]).astype(np.float32))
-    mask = torch.from_numpy(np.concatenate([np.repeat([1, 0], (len(c), NOTES_BACK)) for c in crops])).float()[
-        :, None
+def _judged_scale(network: NoteNetwork, bars: Sequence[_Bars], recipe: Recipe) -> torch.Tensor:
+    near = torch.from_numpy(np.concatenate([b.near for b in bars])).float()
+    return recipe.judged / (network.quadrants(near).std(0) + 1e-3)
+
+
+def _levels(network: NoteNetwork, bars: Sequence[_Bars], recipe: Recipe) -> Likeness:
+    """Level, and log deviation: how far levels learned without a piece miss its ratings."""
+    kept = [b.kept(recipe) for b in bars]
+    windows = [
+        np.concatenate([getattr(b, name)[k] for b, k in zip(bars, kept, strict=True)])
+        for name in ("long", "near")
     ]
-    owner = torch.from_numpy(np.concatenate(owners))
-    keep = (torch.rand(len(crops), network.shape.channels) > 0.1).float()[owner] / 0.9
-    sums = network.learned_sums(x, mask, keep)
-    pooled = torch.zeros(len(crops), sums.shape[1]).index_add(0, owner, sums)
-    heard = network.deep(network.learned_statistics(pooled[: len(chosen)]))
-    loss = _quadrant_loss(heard, pieces, chosen, recipe)
-    at = sum(len(crop) + NOTES_BACK for crop in crops[: len(chosen)])
-    parts: list[list[Tensor]] = [[], [], [], []]
-    for i, (r, version, first, size) in enumerate(cut):
-        cell = version.cell[first : first + size]
-        count = int(cell[-1] - cell[0]) + 1
-        cells = torch.zeros(count, sums.shape[1]).index_add(
-            0, torch.from_numpy(cell - cell[0]), sums[at : at + size]
-        )
-        at += size + NOTES_BACK
-        edges = r.edges_s / version.speed / STEP_S - cell[0]
-        inside = np.flatnonzero((edges[:-1] >= 0) & (edges[1:] <= count))
-        if len(inside) < 2:
-            continue
-        middle = torch.from_numpy(((edges[inside] + edges[inside + 1]) / 2).astype(int)).clamp(0, count - 1)
-        for out, span in zip(parts[:2], (LONG, SHORT), strict=True):
-            out.append(network.learned_statistics(window(cells, *span)[0][middle]))
-        parts[2].append(r.ratings[inside])
-        parts[3].append(torch.full((len(inside),), i))
-    if not parts[0]:
-        return loss
-    long, short, ratings, of = (torch.cat(part) for part in parts)
-    return loss + _rating_loss(network.deep, long, short, ratings, of, spread)
+    with torch.inference_mode():
+        x = network.described(*(torch.from_numpy(w).float() for w in windows)).double().numpy()
+    ratings = np.concatenate([b.ratings[k] for b, k in zip(bars, kept, strict=True)])
+    weight = np.concatenate([np.full(len(k), recipe.bars_a_piece / len(k)) for k in kept])
+    part = _parts([b.group for b in bars], recipe.left_out)[
+        np.repeat(np.arange(len(bars)), list(map(len, kept)))
+    ]
+    missed = np.full_like(ratings, np.nan)
+    for one in range(recipe.left_out):
+        out = part == one
+        if out.any() and not out.all():
+            layer = _likeness(x[~out], ratings[~out], weight[~out], recipe.narrowness, recipe.bar_ridge)
+            missed[out] = np.abs(layer(torch.from_numpy(x[out]).float()).numpy() - ratings[out])
+    level = _likeness(x, ratings, weight, recipe.narrowness, recipe.bar_ridge)
+    deviation = _likeness(x, np.log(missed + 0.03), weight, recipe.narrowness, recipe.deviation_ridge)
+    both = Likeness(len(x), x.shape[1], 2 * N_DIMENSIONS)
+    for name in ("examples", "narrowness"):
+        getattr(both, name).copy_(getattr(level, name))
+    both.weights.copy_(torch.cat((level.weights, deviation.weights), 1))
+    both.mean.copy_(torch.cat((level.mean, deviation.mean)))
+    return both
 
 
-def _some(rated: Sequence[_Rated], count: int, draw: np.random.Generator) -> list[_Rated]:
-    return [rated[i] for i in draw.choice(len(rated), min(count, len(rated)), replace=False)]
+def _parts(groups: Sequence[str], count: int) -> Ints:
+    """A part for each piece, groups together, the largest groups dealt out first."""
+    names, of, size = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    part, filled = np.zeros(len(names), np.int64), np.zeros(count)
+    for group in np.argsort(-size, kind="stable"):
+        part[group] = int(filled.argmin())
+        filled[part[group]] += size[group]
+    return part[of]
 
 
-def _quadrant_loss(heard: Heard, pieces: Sequence[Piece], chosen: Ints, recipe: Recipe) -> Tensor:
-    truth = torch.tensor([pieces[row].quadrant for row in chosen])
-    classes = F.cross_entropy(heard.logits, truth, label_smoothing=recipe.smoothing)
-    sides = torch.stack((torch.isin(truth, torch.tensor(RIGHT)), torch.isin(truth, torch.tensor(UPPER))), 1)
-    signs = F.binary_cross_entropy_with_logits(heard.level * recipe.steepness, sides.float())
-    return classes + recipe.signs * signs
-
-
-def _rating_loss(
-    branch: Branch, long: Tensor, short: Tensor, ratings: Tensor, owner: Tensor, spread: Tensor
-) -> Tensor:
-    """Level, agreement, movement within each piece, and the likelihood of the deviation."""
-    heard = branch(long)
-    mean = heard.level + branch.movement(long, short)
-    error = (mean - ratings) / spread
-    count = torch.bincount(owner).clamp(min=1).float()[:, None]
-    own = torch.zeros(len(count), 2).index_add(0, owner, error) / count
-    within = ((error - own[owner]) ** 2).mean()
-    covariance = ((mean - mean.mean(0)) * (ratings - ratings.mean(0))).mean(0)
-    scale = mean.var(0) + ratings.var(0) + (mean.mean(0) - ratings.mean(0)) ** 2 + 1e-3
-    disagreement = (1 - 2 * covariance / scale).mean()
-    likelihood = (0.5 * (mean - ratings).detach() ** 2 * torch.exp(-2 * heard.log_std) + heard.log_std).mean()
-    return (error**2).mean() + 2 * within + 0.5 * disagreement + 0.2 * likelihood
+def _movement(bars: Sequence[_Bars], recipe: Recipe) -> Array:
+    """Ridge of how far a piece's raters are from their mean on how its windows differ from the long one."""
+    change, moved = [], []
+    for b in bars:
+        at = np.arange(len(b.long)) >= min(recipe.settled, len(b.long) - 1)
+        change.append(np.concatenate((b.near - b.long, b.far - b.long), 1)[at])
+        moved.append(np.nan_to_num(b.moves[at] - _mean(b.moves[at])))
+    x, y = np.concatenate(change), np.concatenate(moved)
+    strength = recipe.movement_ridge * x.var(0).mean()
+    return np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]) + 1e-9 * np.eye(x.shape[1]), x.T @ y)
