@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from moodstream.models import licences
-from moodstream.models.audio_task import fold_examples
 from moodstream.models.base import DIMENSIONS, EMOTIONS, HOP, RATE_HZ, STEP_MS
-from moodstream.models.corpora import DataError, read_corpora, read_sound
+from moodstream.models.corpora import DataError, assign_folds, read_corpora, read_sound
 from moodstream.models.examples import Example, Prepared, Progress, prepare, silent
 from moodstream.models.features import LOOKAHEAD_FRAMES, RIGHT
 from moodstream.models.joined import Joined, join, squeeze, trim
@@ -195,17 +194,20 @@ def fit(cells: Cells, rows: Rows, recipe: Recipe, seed: int, progress: Progress 
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps)
-    order = draw.choice(voiced.numpy(), (recipe.steps, recipe.batch), p=chance / chance.sum())
+    size = (recipe.steps, len(network.emotion), recipe.batch)
+    order = draw.choice(voiced.numpy(), size, p=chance / chance.sum())
     network.train()
     for step in range(recipe.steps):
-        some = torch.from_numpy(order[step])
-        logits = network.emotion(network.emotion_inputs(near[some], around[some], channel[some]))
+        some = torch.from_numpy(order[step].ravel())
+        inputs = network.emotion_inputs(near[some], around[some], channel[some])
+        members = zip(network.emotion, inputs.split(recipe.batch), strict=True)
+        logits = torch.cat([member(mine) for member, mine in members])
         logits = logits.masked_fill(~allowed[some], -30.0)
         even = allowed[some].float() / allowed[some].sum(1, keepdim=True)
         aim = (1 - recipe.smoothing) * nn.functional.one_hot(
             label[some], len(EMOTIONS)
         ) + recipe.smoothing * even
-        loss = -(aim * torch.log_softmax(logits, 1)).sum(1).mean()
+        loss = -(aim * torch.log_softmax(logits, 1)).sum(1).mean() * len(network.emotion)
         other = turns[torch.from_numpy(draw.integers(0, len(turns), recipe.batch))]
         said = network.change(network.change_inputs(wide[other], close[other]))[:, 0]
         loss = loss + nn.functional.binary_cross_entropy_with_logits(said, turn[other].float())
@@ -417,7 +419,7 @@ class DiarizationTask:
                 "path": asdict(JOINED),
             },
             code=("diarization", "turns", "joined"),
-            assign=partial(fold_examples, examples),
+            assign=partial(_assign, examples),
             new=lambda: TurnNetwork(TurnShape(EMOTIONS)),
             fit=lambda rows, seed, said: fit(cells, rows, recipe, seed, said),
             predict=lambda network, rows: predict(cast(TurnNetwork, network), cells, rows),
@@ -440,6 +442,11 @@ def _example(number: int, one: Recording) -> Example:
     made_of = zlib.crc32(repr((joined.spans, sizes, joined.seed)).encode())
     key = f"joined:{one.corpus}/{one.group}/{one.name}/{number}:{made_of}"
     return Example(key=key, sound=joined.sound, corpus=one.corpus, group=one.group)
+
+
+def _assign(examples: Sequence[Example], folds: int, seed: int) -> Rows:
+    rows = pl.DataFrame({"group": [one.group for one in examples], "label": [one.corpus for one in examples]})
+    return assign_folds(rows, folds, seed, "label")
 
 
 def _item(example: Example) -> Item:

@@ -28,7 +28,7 @@ class PathCosts:
 
 
 # Chosen on joined recordings of half of the speakers (infra/tune_diarization.py).
-JOINED = PathCosts(switch_cost=2.0, shortest_cells=2, floor=0.02)
+JOINED = PathCosts(switch_cost=1.25, shortest_cells=2, floor=0.02, change_weight=1.4)
 
 
 def switch_costs(change: npt.ArrayLike, costs: PathCosts) -> Values:

@@ -31,6 +31,7 @@ class TurnShape:
 
     labels: tuple[str, ...]
     hidden: int = 96
+    members: int = 3  # networks for the emotion that are averaged
     change_hidden: int = 64
     dropout: float = 0.5
 
@@ -59,7 +60,10 @@ class TurnNetwork(nn.Module):
     def __init__(self, shape: TurnShape) -> None:
         super().__init__()
         self.shape = shape
-        self.emotion = _mlp(3 * N_STATISTICS, shape.hidden, len(shape.labels), shape.dropout)
+        self.emotion = nn.ModuleList(
+            _mlp(3 * N_STATISTICS, shape.hidden, len(shape.labels), shape.dropout)
+            for _ in range(shape.members)
+        )
         self.change = _mlp(4 * N_STATISTICS, shape.change_hidden, 1, shape.dropout)
         self.register_buffer("center", torch.zeros(N_STATISTICS))
         for name, rows in (("scale", 1), ("context_scale", 1), ("side_scale", 2)):
@@ -73,7 +77,8 @@ class TurnNetwork(nn.Module):
 
     def forward(self, sums: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [n, K] and log-odds of a change [n] from sums [n, N_SUMS] and those of the channel."""
-        logits = self.emotion(self.emotion_inputs(*emotion_statistics(sums, so_far)))
+        inputs = self.emotion_inputs(*emotion_statistics(sums, so_far))
+        logits = torch.stack([torch.log_softmax(member(inputs), 1) for member in self.emotion]).mean(0)
         change = self.change(self.change_inputs(*side_differences(sums)))[:, 0]
         return logits / self.temperature, change
 

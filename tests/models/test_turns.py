@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from moodstream.models import diarization
-from moodstream.models.base import EMOTIONS
+from moodstream.models.audio import AudioModels
+from moodstream.models.base import ACTIVITIES, EMOTIONS, QUADRANTS
 from moodstream.models.diarization import Heard, diarized, loud_is_anger, neutral, score
+from moodstream.models.features import frames_of
+from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.paths import PathCosts, best_path
-from moodstream.models.pooling import N_SUMS
+from moodstream.models.pooling import N_SUMS, cell_sums
+from moodstream.models.registry import Card
 from moodstream.models.turns import (
     FUTURE,
     PAST,
@@ -111,3 +115,35 @@ def test_sets_hold_the_four_emotions_of_the_source() -> None:
     assert {
         labels for name, _, labels, _ in diarization.SETS["ravdess"] if name in ("events", "stretches")
     } == {("neutral", "happiness", "sadness", "anger")}
+
+
+def test_a_stream_hears_what_the_whole_sound_holds_however_it_is_cut(network: TurnNetwork) -> None:
+    names = {"speech": EMOTIONS, "music": QUADRANTS, "activity": ACTIVITIES, "diarization": EMOTIONS}
+    cards = {
+        task: Card(task, "1.0+x", task, list(labels), [], 0, 0, {}, "", {}, 0, "", [], {}, {}, "", {})
+        for task, labels in names.items()
+    }
+    listening = cards.pop("diarization")
+    networks = [
+        MoodNetwork(Shape(names[task], channels=8, dilations=(1,), hidden=8, past_cells=2, future_cells=1))
+        for task in cards
+    ]
+    models = AudioModels(networks, list(cards.values()), (network, listening))
+    sound = (0.1 * np.random.default_rng(0).standard_normal(16_000 * 9 + 700)).astype(np.float32)
+    frames = frames_of(sound)
+    padded = torch.nn.functional.pad(frames, (0, 0, 0, -len(frames) % 32))
+    sums = cell_sums(padded, len(frames))
+    expected = cells_turns(network, sums, channel_so_far(sums))
+    for cuts in ([], [3_000, 50_001, 50_002, 120_000]):
+        stream = models.stream()
+        parts = []
+        for piece in np.split(sound, cuts):
+            parts.append(stream.push(piece).speech.turns)
+            state, stream = stream.snapshot(), models.stream()
+            stream.restore(state)
+        parts.append(stream.flush().speech.turns)
+        assert all(part is not None for part in parts)
+        scores = np.concatenate([part.scores for part in parts if part])
+        change = np.concatenate([part.change for part in parts if part])
+        assert np.abs(scores - expected.scores).max() < 1e-5
+        assert np.abs(change - expected.change).max() < 1e-4
