@@ -19,6 +19,7 @@ from moodstream.pipelines.view import Track, View, load
 from moodstream.sinks.read import Lake
 
 WIDTH, LEFT, TOP, PLOT, STRIP = 760, 46, 30, 150, 16
+MOST_POINTS = 300  # of a curve
 CURVES = {"arousal": (1, "#c2410c"), "valence": (0, "#1d4ed8")}
 ACTIVITY = {
     "music": "#94a3b8",
@@ -71,14 +72,16 @@ def _tick(seconds: float) -> float:
 def _curve(
     mean: npt.NDArray[np.float32], std: npt.NDArray[np.float32], step: float, colour: str, name: str
 ) -> Iterator[str]:
+    every = len(mean) // MOST_POINTS + 1
     for start, stop in _stretches(np.isfinite(mean)):
-        at = [f"{LEFT + (i + 0.5) * step:.1f}" for i in range(start, stop)]
-        high = [_height(min(v, 1)) for v in mean[start:stop] + std[start:stop]]
-        low = [_height(max(v, -1)) for v in mean[start:stop] - std[start:stop]]
+        shown = np.arange(start, stop, every)
+        at = [f"{LEFT + (i + 0.5) * step:.1f}" for i in shown]
+        high = [_height(min(v, 1)) for v in mean[shown] + std[shown]]
+        low = [_height(max(v, -1)) for v in mean[shown] - std[shown]]
         band = [f"{x},{y}" for x, y in zip(at, high, strict=True)]
         band += [f"{x},{y}" for x, y in zip(reversed(at), reversed(low), strict=True)]
         yield f'<polygon points="{" ".join(band)}" fill="{colour}" opacity="0.08"/>'
-        line = " ".join(f"{x},{_height(v)}" for x, v in zip(at, mean[start:stop], strict=True))
+        line = " ".join(f"{x},{_height(v)}" for x, v in zip(at, mean[shown], strict=True))
         yield f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"><title>{name}'
         yield "</title></polyline>"
 
