@@ -32,6 +32,7 @@ TASKS = {
     "speech": "speech",
     "music": "music",
     "symbolic": "symbolic_training",
+    "listener": "listener_training",
     "activity": "activity",
     "diarization": "diarization",
     "small": "distil",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodstream.models.base import DIMENSIONS, Float
+from moodstream.models.listeners import Prior, prior_of
 from moodstream.models.registry import CARD, FOLDER, Card, read_card
 from moodstream.transforms.errors import UsageError
 from moodstream.transforms.learned import Learned
@@ -60,6 +61,11 @@ class Engine:
 
         torch.set_num_threads(self.threads)
         return SymbolicModel.load()
+
+    @cached_property
+    def listeners(self) -> Prior:
+        """What is known of listeners in general: how far ratings of their own move a curve."""
+        return prior_of(read_card("listener").shape)
 
     @cached_property
     def joining(self) -> "tuple[str, Learned] | None":

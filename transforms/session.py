@@ -29,6 +29,7 @@ from moodstream.transforms.elements import Clip, Media
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.features import MusicalContext
 from moodstream.transforms.loudness import Loudness
+from moodstream.transforms.personal import Listener, personal
 from moodstream.transforms.resample import Resample
 from moodstream.transforms.talk import Talk, measure_talk
 from moodstream.transforms.track import Heard, Rows, Track, merge
@@ -36,6 +37,7 @@ from moodstream.transforms.track import Heard, Rows, Track, merge
 GATHER_S = 20  # sound gathered for one call of the networks; the rows do not depend on it
 CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
 CALL_ROLES = {"agent", "customer"}
+_OF_NOTES = ("symbolic", "fused")  # modalities that notes speak in
 
 _SILENCE, _MUSIC_CELL = ACTIVITIES.index("silence"), ACTIVITIES.index("music")
 _REASONS = np.array([None, None, None, "silence", "other"], object)  # by activity
@@ -49,12 +51,16 @@ class Settings:
     features: bool = False  # musical context from essentia in the summary
     max_hours: float = 24.0  # a media longer than this is cut there, and said so
     speech_model: str = "speech"  # or "small": its student, faster
+    listener: Listener | None = None  # whose ratings shift the curves of the notes that they are of
 
     def key(self, media: Media) -> str:
         """A text that changes whenever the rows of this media would."""
         offsets_ms = [part.offset_ms for part in media.parts]
+        mine = {name: value for name, value in asdict(self).items() if name != "listener"}
+        if self.listener is not None and (mark := self.listener.mark(media)):
+            mine["listener"] = mark
         return json.dumps(
-            asdict(self) | {"split": media.split, "roles": media.roles, "offsets_ms": offsets_ms},
+            mine | {"split": media.split, "roles": media.roles, "offsets_ms": offsets_ms},
             sort_keys=True,
         )
 
@@ -178,6 +184,8 @@ class Session:
         """The notes of the media, on its own time axis."""
         model = self.engine.symbolic
         self._symbolic = model.estimate(notes)
+        if self.settings.listener is not None and (ratings := self.settings.listener.of(self.media)):
+            self._symbolic = personal(self._symbolic, ratings, self.engine.listeners)
         self._sounding = model.sounding(notes)
         self._notes_end_ms = round(notes.end_of_media_s * 1000)
         self.encoder_ms["symbolic"] = self._notes_end_ms
@@ -335,6 +343,8 @@ class Session:
         else:
             card = self.engine.cards[modality]
             model, version = card.name, card.version
+        if self._symbolic is not None and self.settings.listener is not None and modality in _OF_NOTES:
+            version += self.settings.listener.mark(self.media)
         return SpanInfo(
             media_id=self.media.media_id,
             take=self.media.take,

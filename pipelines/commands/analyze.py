@@ -85,6 +85,11 @@ ADVICE = {  # what people can do about a dead letter, by its word
     show_default=True,
     help="What judges speech: the full model, or its small student, which runs no network frame by frame.",
 )
+@click.option(
+    "--profile",
+    metavar="FILE",
+    help="A listener's own ratings (YAML or JSON): the curves of the notes that they are of become his.",
+)
 @click.option("--force", is_flag=True, help="Analyse again what is done.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option(
@@ -113,6 +118,7 @@ def analyze(
     features: bool,
     max_hours: float,
     speech_model: str,
+    profile: str | None,
     **more: Any,
 ) -> int:
     """Analyse media and write curves, episodes and summaries.
@@ -127,6 +133,7 @@ def analyze(
     moodstream analyze "calls/*.wav" --out lake --channels split --roles agent,customer
     moodstream analyze s3://bucket/catalogue --out parquet:rows --workers 8
     moodstream analyze calls/ --out lake --model small
+    moodstream analyze songs/ --out lake-of-ada --profile ada.yaml
     moodstream analyze --manifest songs.csv --out postgresql://me@localhost/music
     """
     from rich.console import Console
@@ -136,6 +143,7 @@ def analyze(
     from moodstream.pipelines.display import display
     from moodstream.pipelines.interrupt import own_screen, scratch_folder, stoppable
     from moodstream.transforms.engine import Engine
+    from moodstream.transforms.personal import read_listener
     from moodstream.transforms.session import Settings
 
     if not paths and not more["manifest"]:
@@ -147,7 +155,11 @@ def analyze(
         roles=tuple(role.strip() for role in roles.split(",") if role.strip()),
         pair=not no_pair,
         settings=Settings(
-            emotions_for=emotions_for, features=features, max_hours=max_hours, speech_model=speech_model
+            emotions_for=emotions_for,
+            features=features,
+            max_hours=max_hours,
+            speech_model=speech_model,
+            listener=read_listener(profile) if profile else None,
         ),
         **more,
     )

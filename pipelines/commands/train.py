@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from moodstream.models.study import Measures
     from moodstream.models.training import Evaluation
 
-TASKS = ("speech", "music", "symbolic", "activity", "diarization", "small", "fusion")
+TASKS = ("speech", "music", "symbolic", "listener", "activity", "diarization", "small", "fusion")
 EXIT_STALE = 1
 ALL = "all"
 
