@@ -97,7 +97,7 @@ def report(name: str, first: pl.DataFrame, second: pl.DataFrame) -> None:
             )
             guesses = [guess(values, kind) for values in logits]
             before, after = (accuracy(right, said) for said in guesses)
-            gain = paired_bootstrap(accuracy, groups, right, *guesses)
+            gain = paired_bootstrap(accuracy, groups, right, guesses[0], guesses[1])
             print(f"{name:12s} {corpus:7s} {kind:8s} {before:.3f} -> {after:.3f}, gain {gain}")
 
 

@@ -33,10 +33,10 @@ EVERY, LONGEST_S = 4, 60  # of VGMIDI's pieces, and how much of each is rendered
 
 def measure(card: Card, folder: Path, data: Data | None = None, cache: Data | None = None) -> Measures:
     """Measures of an installed model; none where there is no data that it has not seen."""
-    judge = {"music": _rendered, "activity": _video}.get(card.task)
-    if judge is None or own(data):
+    if own(data) or card.task not in ("music", "activity"):
         return {}
-    return judge(load_network(card.name, folder), data, cache)
+    network = load_network(card.name, folder)
+    return _rendered(network, data, cache) if card.task == "music" else _video(network, data, cache)
 
 
 def _rendered(network: MusicNetwork, data: Data | None, cache: Data | None) -> Measures:
