@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from moodstream.models import audio_task, registry
+from moodstream.models import registry
 from moodstream.models.checkpoints import Checkpoints
+from moodstream.models.registry import Card
 from moodstream.models.training import train_task
 from tests.support.toy_task import TOY
 
@@ -15,37 +16,36 @@ class KilledError(Exception):
     """What ends a training in the middle."""
 
 
-@pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many examples each fit learned from, as they happen."""
-    seen: list[int] = []
-    real = audio_task.fit
+class Watch:
+    """Which fits a run makes: those that tell of their steps."""
 
-    def counted(prepared, shape, rows, *more):
-        seen.append(len(rows))
-        return real(prepared, shape, rows, *more)
+    def __init__(self, stop: str = "never") -> None:
+        self.fits: list[str] = []
+        self._stop = stop
 
-    monkeypatch.setattr(audio_task, "fit", counted)
-    return seen
-
-
-def test_a_training_that_was_stopped_goes_on(
-    trained: tuple[Path, Path], tmp_path: Path, fits: list[int]
-) -> None:
-    def stop(what: str, share: float) -> None:
-        if what.startswith("seed 0, fold 2"):
+    def __call__(self, what: str, share: float) -> None:
+        stage = what.split(":")[0]
+        if "steps" in what and stage not in self.fits:
+            self.fits.append(stage)
+        if stage == self._stop:
             raise KilledError
 
+
+def test_a_training_that_was_stopped_goes_on(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    def run(watch: Watch, fresh: bool = False) -> Card:
+        folders = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
+        return train_task(TOY, None, **folders, folds=2, fresh=fresh, progress=watch)
+
     with pytest.raises(KilledError):
-        train_task(TOY, None, tmp_path / "out", folds=2, cache=tmp_path / "cache", progress=stop)
-    assert len(fits) == 2
-    card = train_task(TOY, None, tmp_path / "out", folds=2, cache=tmp_path / "cache")
-    assert len(fits) == 4  # the first fold was there
+        run(stopped := Watch("seed 0, fold 2"))
+    assert stopped.fits == ["seed 0, fold 1", "seed 0, fold 2"]
+    card = run(resumed := Watch())
+    assert resumed.fits == ["seed 0, fold 2", "final fit"]
     assert card.version == registry.read_card("toy", trained[0]).version
-    train_task(TOY, None, tmp_path / "out", folds=2, cache=tmp_path / "cache")
-    assert len(fits) == 4
-    train_task(TOY, None, tmp_path / "out", folds=2, cache=tmp_path / "cache", fresh=True)
-    assert len(fits) == 7
+    run(third := Watch())
+    assert third.fits == []
+    run(fresh := Watch(), fresh=True)
+    assert fresh.fits == ["seed 0, fold 1", "seed 0, fold 2", "final fit"]
 
 
 def test_what_decides_a_fit_is_in_its_name(tmp_path: Path) -> None:
@@ -65,17 +65,18 @@ def test_what_decides_a_fit_is_in_its_name(tmp_path: Path) -> None:
     assert len({first, *others}) == 6
 
 
-def test_a_file_cut_short_is_fitted_again(trained: tuple[Path, Path], fits: list[int]) -> None:
+def test_a_file_cut_short_is_fitted_again(trained: tuple[Path, Path]) -> None:
     kept = Checkpoints(TOY.study(None, cache=trained[1]), trained[1])
     rows = np.arange(30)
     network = kept.fitted(rows)
     path = kept.path(rows, 0)
     path.write_bytes(path.read_bytes()[:500])
-    again = kept.fitted(rows)
-    assert len(fits) == 2
+    again = kept.fitted(rows, progress=(watch := Watch()))
+    assert watch.fits == ["steps"]
     assert torch.equal(network.state_dict()["deep"], again.state_dict()["deep"])
-    assert torch.equal(kept.fitted(rows).state_dict()["deep"], again.state_dict()["deep"])
-    assert len(fits) == 2
+    read = kept.fitted(rows, progress=(watch := Watch()))
+    assert watch.fits == []
+    assert torch.equal(read.state_dict()["deep"], again.state_dict()["deep"])
     unkept = Checkpoints(kept.study, trained[1], keep=False)
     unkept.fitted(np.arange(25))
     assert not unkept.path(np.arange(25), 0).exists()

@@ -336,6 +336,13 @@ def test_evaluate_prints_tables_targets_and_what_is_stale(monkeypatch, capsys):
     assert told["stored"]
 
 
+def test_train_knows_every_task():
+    from moodstream.models import training
+    from moodstream.pipelines.commands import train
+
+    assert set(train.TASKS) == set(training.TASKS)
+
+
 def test_train_and_evaluate_say_what_is_wrong(tmp_path, capsys):
     assert cli.run(["evaluate", "nobody"]) == 2
     assert "no model 'nobody'" in capsys.readouterr().err
