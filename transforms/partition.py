@@ -246,7 +246,7 @@ class Partition:
         stream = Stream(
             media_id,
             take,
-            f"{record.topic}/{record.partition}/{record.offset}",
+            f"{record.reference}@{record.time_ms}",  # where it began, and when
             self.name,
             record.time_ms - pts_ms,
             self.engine,

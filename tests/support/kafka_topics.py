@@ -62,8 +62,9 @@ class Committed:
             self.read()
             if time.monotonic() > end:
                 raise TimeoutError(f"{len(self.rows['media'])} of {media} media after {seconds} s")
-        while self.read():
-            pass
+        ends = self.consumer.end_offsets(self.places)
+        while any(self.consumer.position(place) < ends[place] for place in self.places):
+            self.read()
         return self.rows
 
 

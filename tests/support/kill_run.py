@@ -84,13 +84,11 @@ def run(broker: Broker, name: str, streams: int, seconds: float, kills: int, see
     make_topics(broker.bootstrap, topic, [killed, calm])
     packets = packets_of(streams, seconds, seed)
     media = len({packet.media_id for packet in packets})
-    sender = threading.Thread(target=_send, args=(broker.bootstrap, topic, packets, seconds))
-    sender.start()
-    hits = _disturbed(broker.bootstrap, topic, killed, media, kills, seed)
-    sender.join()
-    found = sorted_rows(Committed(broker.bootstrap, killed).wait(media))
+    hits = _disturbed(broker.bootstrap, topic, killed, packets, kills, seed)
+    with _Worker(broker.bootstrap, topic, killed):
+        found = sorted_rows(Committed(broker.bootstrap, killed).wait(media, 180))
     with _Worker(broker.bootstrap, topic, calm):
-        wanted = sorted_rows(Committed(broker.bootstrap, calm).wait(media))
+        wanted = sorted_rows(Committed(broker.bootstrap, calm).wait(media, 180))
     lost = doubled = changed = count = 0
     for table, rows in wanted.items():
         count += len(rows)
@@ -98,22 +96,17 @@ def run(broker: Broker, name: str, streams: int, seconds: float, kills: int, see
         lost += (want - have).total()
         doubled += (have - want).total()
         theirs = {_key(row): row for row in found[table]}
-        changed += sum(bool(difference(theirs[_key(row)], row)) for row in rows if _key(row) in theirs)
+        for row in rows:
+            changes = difference(theirs[_key(row)], row) if _key(row) in theirs else ""
+            if changes:
+                changed += 1
+                print(f"changed {table} {_key(row)}: {changes}", file=sys.stderr)
     return Report(count, lost, doubled, changed, kills, hits)
 
 
 def _key(row: dict[str, object]) -> tuple[object, ...]:
     names = ("media_id", "take", "channel", "modality", "start_ms", "episode", "reference", "revision")
     return tuple(row.get(name) for name in names)
-
-
-def _send(bootstrap: str, topic: str, packets: list[Packet], seconds: float) -> None:
-    producer = KafkaProducer(bootstrap_servers=bootstrap)
-    began = time.monotonic()
-    for number, packet in enumerate(packets):
-        time.sleep(max(0.0, began + seconds * number / len(packets) - time.monotonic()))
-        send(producer, topic, packet)
-    producer.close()
 
 
 class _Worker:
@@ -145,24 +138,30 @@ class _Worker:
         self._folder.cleanup()
 
 
-def _disturbed(bootstrap: str, topic: str, group: str, media: int, kills: int, seed: int) -> int:
-    """Kill so often, then let a process finish; how many kills hit an open transaction."""
+def _disturbed(bootstrap: str, topic: str, group: str, packets: list[Packet], kills: int, seed: int) -> int:
+    """Send a portion to each of so many processes and kill it meanwhile; how many hit an open transaction."""
     draw, hits = random.Random(seed), 0
+    producer = KafkaProducer(bootstrap_servers=bootstrap)
+    borders = [len(packets) * number // (kills + 1) for number in range(kills + 2)]
     for number in range(kills):
         inside = number % 2 == 0
-        more = (INSIDE[number // 2 % len(INSIDE)], str(draw.randint(1, 6))) if inside else ()
+        more = (INSIDE[number // 2 % len(INSIDE)], str(draw.randint(1, 4))) if inside else ()
+        portion = packets[borders[number] : borders[number + 1]]
         with _Worker(bootstrap, topic, group, *more) as worker:
-            if inside:
-                worker.process.wait(60)
-            else:
-                while not worker.moment:  # at work
-                    time.sleep(0.02)
-                time.sleep(draw.uniform(0, 1.0))
-                worker.process.send_signal(signal.SIGKILL)
-                worker.process.wait()
+            while not worker.moment:  # it is not at work yet
+                time.sleep(0.02)
+            doom = threading.Timer(draw.uniform(0.2, 1.2), worker.process.kill)
+            if not inside:
+                doom.start()
+            for packet in portion:
+                send(producer, topic, packet)
+                time.sleep(1.2 / len(portion))
+            producer.flush()
+            worker.process.wait(60)
             hits += worker.moment in ("begun", "sent", "ready")
-    with _Worker(bootstrap, topic, group):
-        Committed(bootstrap, group).wait(media, 180)
+    for packet in packets[borders[kills] :]:
+        send(producer, topic, packet)
+    producer.close()
     return hits
 
 

@@ -1,0 +1,101 @@
+"""`moodstream live`: packets from Kafka in, rows to Kafka out."""
+
+import click
+
+from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """`0-3,6` as numbers."""
+    numbers: list[int] = []
+    for span in filter(None, text.split(",")):
+        first, _, last = span.partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or int(last or first) < int(first):
+            raise click.UsageError(f"--partitions {text}: expected numbers and spans, e.g. 0-3,6")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(sorted(set(numbers)))
+
+
+@click.command(no_args_is_help=True)
+@kafka_options
+@click.option("--in", "topic", metavar="TOPIC", required=True, help="The topic of packets.")
+@click.option(
+    "--group",
+    default="moodstream",
+    show_default=True,
+    help="In whose name positions are kept. A second process with the same group and partitions takes over.",
+)
+@prefix_option
+@click.option(
+    "--partitions",
+    metavar="0-3,6",
+    default="",
+    help="Only these partitions of the topic, so that several processes share it. Each must have its own.",
+)
+@click.option(
+    "--emotions-for",
+    type=click.Choice(["customer", "all"]),
+    default="customer",
+    show_default=True,
+    help="On calls: whose emotions are estimated. Inferring those of employees at work is forbidden "
+    "in the EU (AI Act, Art. 5(1)(f)); `all` is written into every row.",
+)
+@click.option(
+    "--window-ms",
+    type=click.IntRange(0),
+    default=2_000,
+    show_default=True,
+    help="How long packets out of order wait for those before them.",
+)
+@click.option(
+    "--idle-s",
+    type=click.IntRange(1),
+    default=60,
+    show_default=True,
+    help="A stream without packets for so long is over.",
+)
+@click.option(
+    "--snapshot-s",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How often each stream is saved: after a crash, so much is heard again.",
+)
+def live(
+    bootstrap: str,
+    kafka: tuple[str, ...],
+    topic: str,
+    group: str,
+    prefix: str,
+    partitions: str,
+    emotions_for: str,
+    window_ms: int,
+    idle_s: int,
+    snapshot_s: int,
+) -> None:
+    """Analyse streams while they run.
+
+    Reads packets from TOPIC and writes curves, episodes, summaries and alerts into one topic a table, exactly
+    once: rows, state and position become visible together or not at all, whatever is killed and when. Runs
+    until it is stopped (SIGTERM, Ctrl-C), and goes on where it was.
+
+    \b
+    moodstream verify --bootstrap localhost:9092 --in packets --create
+    moodstream live --bootstrap localhost:9092 --in packets
+    """
+    from moodstream.pipelines.live import LiveConfig, run
+    from moodstream.sinks.kafka import Topics
+    from moodstream.transforms.session import Settings
+    from moodstream.transforms.stream import LiveSettings
+
+    run(
+        LiveConfig(
+            cluster=cluster_of(bootstrap, kafka),
+            topic=topic,
+            group=group,
+            topics=Topics(prefix),
+            partitions=_numbers(partitions),
+            settings=Settings(emotions_for=emotions_for),
+            timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000),
+        )
+    )

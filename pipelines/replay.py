@@ -1,0 +1,207 @@
+"""Replay: files sent as packets, as if they happened now.
+
+The media ids are those that `analyze` gives the same files. Sound is decoded and sent as L16 or mu-law in
+packets of equal length, MIDI as it is, in one packet; each part ends with an empty final packet, at the end
+of the longest part. Time is kept by the media: at speed 1 a packet is sent when its last sample would have
+been heard.
+
+Conventions: packets are `(due_ms, packet)`, in the order of sending; `due_ms` counts from the start.
+"""
+
+import heapq
+import random
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from moodstream.sinks.kafka import Cluster, import_kafka, partition_of
+from moodstream.transforms.decode import AudioFile, open_audio
+from moodstream.transforms.elements import Media, Packet, Part
+from moodstream.transforms.errors import MediaError, StoreError, UsageError
+from moodstream.transforms.packets import headers_of
+from moodstream.transforms.sources import open_bytes
+from moodstream.transforms.streamed import mulaw
+
+Due = tuple[int, Packet]
+SOURCE = "moodstream:replay"
+
+
+@dataclass(frozen=True)
+class Disorder:
+    """What goes wrong on the way."""
+
+    shuffle_ms: int = 0  # a packet comes up to so much later
+    drop: float = 0.0  # share of packets that never come
+    duplicate: float = 0.0  # share of packets that come twice
+    seed: int = 0
+
+
+@dataclass
+class Sent:
+    """What a replay came to."""
+
+    media: int = 0
+    packets: int = 0
+    failed: tuple[str, ...] = ()  # media that could not be read, and why
+
+
+def packets_of(media: Media, packet_ms: int, codec: str) -> Iterator[Due]:
+    """The packets of one media by time.
+
+    Args:
+        media: what to send.
+        packet_ms: how much sound a packet holds.
+        codec: `l16` or `pcmu`.
+
+    Raises:
+        ReadError, DecodeError: it cannot be read, or only up to some point (after the packets until there).
+    """
+    broken: list[MediaError] = []
+    lanes = [_part(part, media, packet_ms, codec, broken) for part in media.parts]
+    last_ms, closing = 0, []
+    for due_ms, packet in heapq.merge(*lanes, key=lambda due: due[0]):
+        last_ms = max(last_ms, due_ms)
+        if packet.final:
+            closing.append(packet)
+        else:
+            yield due_ms, packet
+    yield from ((last_ms, packet) for packet in closing)
+    if broken:
+        raise broken[0]
+
+
+def _part(part: Part, media: Media, packet_ms: int, codec: str, broken: list[MediaError]) -> Iterator[Due]:
+    if part.kind == "midi":
+        with open_bytes(part.source) as file:
+            data = file.read()
+        notes = Packet(media.media_id, 0, data, "audio/midi", part="midi")
+        yield 0, notes
+        yield 0, replace(notes, seq=1, data=b"", final=True)
+        return
+    with open_audio(part.source) as audio:
+        channels = min(audio.channels, 2)
+        kind = f"audio/{codec.upper()};rate={audio.rate_hz};channels={channels}"
+        size = max(1, packet_ms * audio.rate_hz // 1000)
+        first = Packet(media.media_id, 0, b"", kind, role=",".join(media.roles) if media.split else "")
+        seq = at = 0
+        for samples in _blocks(_readable(audio, broken), size):
+            start_ms = at * 1000 // audio.rate_hz
+            at += samples.shape[1]
+            yield (
+                at * 1000 // audio.rate_hz,
+                replace(first, seq=seq, data=_encode(samples, codec), pts_ms=start_ms),
+            )
+            seq += 1
+        end_ms = at * 1000 // audio.rate_hz
+        yield end_ms, replace(first, seq=seq, pts_ms=end_ms, final=True)
+
+
+def _readable(audio: AudioFile, broken: list[MediaError]) -> Iterator[npt.NDArray[np.float32]]:
+    """One or two channels of the sound, as far as it decodes."""
+    try:
+        for clip in audio:
+            yield clip.samples[:2]
+    except MediaError as error:
+        broken.append(error)
+
+
+def _blocks(clips: Iterable[npt.NDArray[np.float32]], size: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Clips [channels, n] in blocks of one length, the last one shorter."""
+    held: npt.NDArray[np.float32] | None = None
+    for clip in clips:
+        held = clip if held is None else np.concatenate([held, clip], axis=1)
+        while held.shape[1] >= size:
+            yield held[:, :size]
+            held = held[:, size:]
+    if held is not None and held.shape[1]:
+        yield held
+
+
+def _encode(samples: npt.NDArray[np.float32], codec: str) -> bytes:
+    if codec == "pcmu":
+        return mulaw(samples.T)
+    return np.clip(np.round(samples.T * 32768), -32768, 32767).astype(">i2").tobytes()
+
+
+def disturb(packets: Iterable[Due], disorder: Disorder) -> Iterator[Due]:
+    """Packets late, lost and doubled, by chance with a seed; final ones always come, and once."""
+    draw = random.Random(disorder.seed)
+    late: list[tuple[int, int, Packet]] = []
+    for number, (due_ms, packet) in enumerate(packets):
+        while late and late[0][0] <= due_ms:
+            at_ms, _, waiting = heapq.heappop(late)
+            yield at_ms, waiting
+        if packet.final or draw.random() >= disorder.drop:
+            for copy in range(1 + (not packet.final and draw.random() < disorder.duplicate)):
+                at_ms = due_ms + (draw.randint(0, disorder.shuffle_ms) if disorder.shuffle_ms else 0)
+                heapq.heappush(late, (at_ms, 2 * number + copy, packet))
+    while late:
+        at_ms, _, waiting = heapq.heappop(late)
+        yield at_ms, waiting
+
+
+def replay(
+    media: Iterable[Media],
+    cluster: Cluster,
+    topic: str,
+    *,
+    speed: float = 1.0,
+    packet_ms: int = 500,
+    codec: str = "l16",
+    disorder: Disorder | None = None,
+) -> Sent:
+    """Send media side by side, all starting now.
+
+    Args:
+        speed: 1 for real time, `inf` for as fast as it goes.
+
+    Raises:
+        UsageError: the topic does not exist.
+        StoreError: Kafka failed.
+    """
+    kafka = import_kafka()
+    sent = Sent()
+    try:
+        producer = kafka.KafkaProducer(
+            **cluster.settings(), acks="all", linger_ms=5, max_request_size=16 << 20
+        )
+        partitions = producer.partitions_for(topic)
+        if not partitions:
+            raise UsageError(f"topic {topic} does not exist: `moodstream verify --create` makes it")
+        began_ms = int(time.time() * 1000)
+        lanes = [_safely(one, packet_ms, codec, sent) for one in media]
+        merged = heapq.merge(*lanes, key=lambda due: due[0])
+        for due_ms, packet in disturb(merged, disorder or Disorder()):
+            wait_s = (began_ms + due_ms / speed) / 1000 - time.time()
+            if wait_s > 0:
+                time.sleep(wait_s)
+            _send(producer, topic, packet, len(partitions), began_ms)
+            sent.packets += 1
+        producer.flush()
+        producer.close()
+    except kafka.errors.KafkaError as error:
+        raise StoreError(f"Kafka at {cluster.bootstrap}: {error}") from error
+    return sent
+
+
+def _safely(media: Media, packet_ms: int, codec: str, sent: Sent) -> Iterator[Due]:
+    """The packets of a media as far as it can be read."""
+    sent.media += 1
+    try:
+        yield from packets_of(media, packet_ms, codec)
+    except MediaError as error:
+        sent.failed = (*sent.failed, f"{media.media_id}: {error}")
+
+
+def _send(producer: Any, topic: str, packet: Packet, partitions: int, began_ms: int) -> None:
+    producer.send(
+        topic,
+        packet.data,
+        key=packet.media_id.encode(),
+        headers=headers_of(packet, SOURCE, began_ms + packet.pts_ms),
+        partition=partition_of(packet.media_id, partitions),
+    )

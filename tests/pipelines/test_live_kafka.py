@@ -1,0 +1,94 @@
+"""The live pipeline on a real broker: rows are committed once, whoever is killed and whenever."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.kafka.broker import Broker
+from moodstream.sinks.kafka import Cluster, Topics
+from moodstream.sinks.land import Lander
+from moodstream.sinks.read import Lake
+from moodstream.transforms.errors import UsageError
+from tests.support import kill_run
+from tests.support.kafka_topics import Committed, make_topics, send
+from tests.support.live_worker import FENCED
+from tests.support.media_files import sound
+from tests.support.packets import cut, l16
+
+KafkaProducer = pytest.importorskip("kafka").KafkaProducer
+
+
+def test_kills_lose_double_and_change_nothing(broker: Broker) -> None:
+    report = kill_run.run(broker, "few", streams=8, seconds=12, kills=5, seed=3)
+    assert (report.lost, report.doubled, report.changed) == (0, 0, 0)
+    assert report.rows > 300
+    assert report.in_transaction >= 2
+
+
+class Worker:
+    """A live process with fake models."""
+
+    def __init__(self, bootstrap: str, topic: str, group: str) -> None:
+        command = [sys.executable, "-m", "tests.support.live_worker", bootstrap, topic, group]
+        self.process = subprocess.Popen(command, cwd=kill_run.ROOT, stderr=subprocess.DEVNULL)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def send_call(producer: KafkaProducer, topic: str, media_id: str, seconds: float = 3) -> None:
+    data = l16(sound(seconds, 8_000, 1, 7))
+    for packet in cut(media_id, data, "audio/L16;rate=8000", [8_000] * 20, 16_000):
+        send(producer, topic, packet)
+    producer.flush()
+
+
+def test_who_starts_takes_over_and_sigterm_ends_after_the_commit(broker: Broker, tmp_path: Path) -> None:
+    make_topics(broker.bootstrap, "over.packets", ["over"])
+    producer, committed = KafkaProducer(bootstrap_servers=broker.bootstrap), None
+    with Worker(broker.bootstrap, "over.packets", "over") as first:
+        send_call(producer, "over.packets", "one")
+        committed = Committed(broker.bootstrap, "over")
+        committed.wait(1)
+        with Worker(broker.bootstrap, "over.packets", "over") as second:
+            media = 1
+            while first.process.poll() is None:  # it notices with its next commit
+                media += 1
+                send_call(producer, "over.packets", f"more{media}")
+                committed.wait(media)
+                assert media < 30
+            assert first.process.returncode == FENCED
+            second.process.send_signal(signal.SIGTERM)
+            assert second.process.wait(30) == 0
+    assert len({row["media_id"] for row in committed.rows["media"]}) == media
+    assert len(committed.rows["media"]) == media
+
+    # everything lands once, also by a lander that begins anew
+    lake, cluster, topics = tmp_path / "lake", Cluster(broker.bootstrap), Topics("over.")
+    with contextlib.closing(Lander(cluster, lake, topics)) as lander:
+        assert lander.round()["media"] == media
+        assert lander.round() == {}
+    send_call(producer, "over.packets", "late")
+    with Worker(broker.bootstrap, "over.packets", "over"):
+        committed.wait(media + 1)
+    with contextlib.closing(Lander(cluster, lake, topics)) as lander:
+        other = Lander(cluster, lake, topics)
+        landed = lander.round()
+        assert landed["media"] == 1
+        with pytest.raises(UsageError, match="another process"):
+            other.round()
+        other.close()
+    stored = {name: Lake(lake).sql(f"SELECT * FROM {name}").to_pylist() for name in ("media", "curve")}
+    assert len(stored["media"]) == media + 1
+    final = [row for row in committed.rows["curve"] if row["is_final"]]
+    assert len(stored["curve"]) == len(final) > 0
+    assert {row["media_id"] for row in stored["curve"]} == {row["media_id"] for row in final}

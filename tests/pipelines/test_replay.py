@@ -1,0 +1,71 @@
+"""Replay: the packets of files, in the order of time, and what may go wrong with them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moodstream.pipelines.replay import Disorder, disturb, packets_of
+from moodstream.transforms.decode import decode
+from moodstream.transforms.elements import Media, Packet, Part
+from moodstream.transforms.errors import DecodeError
+from moodstream.transforms.streamed import midi_is_whole, open_decoder
+from tests.support.media_files import sound, write_wav
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+
+
+@pytest.fixture
+def song(tmp_path: Path) -> Media:
+    path = write_wav(tmp_path / "song.wav", sound(2.3, 22_050), 22_050)
+    return Media("song", (Part(str(path), "audio"), Part(str(DEMO / "songs/empty_house.mid"), "midi")))
+
+
+def test_sound_and_notes_in_order_of_time_and_closed_together(song: Media) -> None:
+    packets = list(packets_of(song, 500, "l16"))
+    assert [due for due, _ in packets] == sorted(due for due, _ in packets)
+    sounds = [packet for _, packet in packets if packet.part == "audio"]
+    assert [packet.seq for packet in sounds] == list(range(6))
+    assert [packet.pts_ms for packet in sounds] == [0, 500, 1_000, 1_500, 2_000, 2_300]
+    decoder = open_decoder(sounds[0].content_type)
+    heard = np.concatenate([c.samples for p in sounds for c in decoder.push(p.data)], axis=1)
+    np.testing.assert_array_equal(heard, decode(song.parts[0].source).samples)
+    (notes, _) = (packet for _, packet in packets if packet.part == "midi")
+    assert midi_is_whole(notes.data)
+    assert not midi_is_whole(notes.data[:-1])
+    assert [packet.final for _, packet in packets[-2:]] == [True, True]
+    assert not any(packet.final for _, packet in packets[:-2])
+
+
+def test_mulaw_is_near_what_was_sent(song: Media) -> None:
+    sounds = [packet for _, packet in packets_of(song, 500, "pcmu") if packet.part == "audio"]
+    decoder = open_decoder(sounds[0].content_type)
+    heard = np.concatenate([c.samples for p in sounds for c in decoder.push(p.data)], axis=1)
+    sent = decode(song.parts[0].source).samples
+    assert np.abs(heard - sent).max() < 0.02
+    assert np.abs(heard - sent).mean() < 0.002
+
+
+def test_a_file_that_breaks_off_is_sent_and_closed_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "cut.wav", sound(2, 8_000, 1), 8_000)
+    path.write_bytes(path.read_bytes()[:-8_000])
+    packets: list[Packet] = []
+    due = packets_of(Media("cut", (Part(str(path), "audio"),)), 500, "l16")
+    with pytest.raises(DecodeError):
+        packets.extend(packet for _, packet in due)
+    assert packets[-1].final
+    assert packets[-1].pts_ms == 1_500
+
+
+def test_disorder_is_late_lost_and_doubled_by_its_seed(song: Media) -> None:
+    calm = list(packets_of(song, 20, "l16"))
+    assert list(disturb(calm, Disorder())) == calm
+    disorder = Disorder(shuffle_ms=300, drop=0.1, duplicate=0.1, seed=4)
+    one, two = list(disturb(calm, disorder)), list(disturb(calm, disorder))
+    assert one == two
+    assert [due for due, _ in one] == sorted(due for due, _ in one)
+    order = [packet.seq for _, packet in one if packet.part == "audio"]
+    assert order != sorted(order)
+    assert len(set(order)) < len([p for _, p in calm if p.part == "audio"])
+    assert len(order) > len(set(order))
+    assert sum(packet.final for _, packet in one) == 2
