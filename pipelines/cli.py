@@ -16,10 +16,15 @@ import click
 from moodstream.pipelines.commands.analyze import STOPPED, analyze
 from moodstream.pipelines.commands.compact import compact
 from moodstream.pipelines.commands.export import export
+from moodstream.pipelines.commands.land import land
+from moodstream.pipelines.commands.live import live
 from moodstream.pipelines.commands.models import models
 from moodstream.pipelines.commands.query import query
+from moodstream.pipelines.commands.replay import replay
 from moodstream.pipelines.commands.show import show
+from moodstream.pipelines.commands.tail import tail
 from moodstream.pipelines.commands.train import evaluate, train
+from moodstream.pipelines.commands.verify import verify
 from moodstream.transforms.errors import StoreError, UsageError
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -49,7 +54,21 @@ def cli(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL, format="%(name)s: %(message)s")
 
 
-for _command in (analyze, show, query, export, models, train, evaluate, compact):
+for _command in (
+    analyze,
+    show,
+    query,
+    export,
+    models,
+    train,
+    evaluate,
+    compact,
+    verify,
+    live,
+    replay,
+    tail,
+    land,
+):
     cli.add_command(_command)
 
 
