@@ -2,7 +2,7 @@
 
 PYTHON  ?= python3
 VENV    ?= .venv
-EXTRAS  ?= features,postgres,exports,test,check
+EXTRAS  ?= features,kafka,postgres,exports,onnx,test,check
 LAKE    ?= demo-lake
 WORKERS ?= auto
 
@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench models models-full constraints clean
+.PHONY: help install demo live-demo kill-test test check format bench models models-full constraints clean
 
 help: ## This text
 	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
@@ -30,6 +30,12 @@ $(STAMP): pyproject.toml constraints.txt infra/install.sh
 
 demo: $(STAMP) ## Analyse the bundled demo media into ./demo-lake, print curves, write demo-report.html
 	@bash infra/demo.sh '$(BIN)' '$(LAKE)'
+
+live-demo: $(STAMP) ## A real Kafka broker, a call, songs and MIDI replayed live, and what the lake holds then
+	@bash infra/live_demo.sh '$(BIN)' live-lake $(LIVE_SPEED)
+
+kill-test: $(STAMP) ## 50 live streams, their process killed 30 times, the rows compared with an undisturbed run
+	$(BIN)/python -m tests.support.kill_run --streams 50 --kills 30 --seed 1
 
 test: $(STAMP) ## The whole test suite (one part: make test PYTEST_ARGS=tests/sinks)
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
@@ -58,5 +64,5 @@ constraints: $(STAMP) ## Write down the versions that are installed, after they 
 	@mv constraints.txt.new constraints.txt && touch $(STAMP)
 
 clean: ## Remove .venv, caches and what the demo and the benchmark wrote
-	rm -rf $(VENV) $(LAKE) demo-report.html demo-export bench.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LAKE) live-lake demo-report.html demo-export bench.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
