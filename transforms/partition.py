@@ -125,7 +125,7 @@ class _Gone:
 
     take: int
     offset: int
-    clock_ms: int
+    clock_ms: int  # at its last packet: when it was closed may hang on when somebody looked
     nexts: Mapping[str, int]
 
 
@@ -306,7 +306,7 @@ class Partition:
             upto: records before this one are in it now.
         """
         if held.stream.is_over(self.clock_ms):
-            held.stream.finish(self.clock_ms)
+            held.stream.finish()
             del self._open[media_id]
             self._touched.discard(media_id)
             self._leave_marker(media_id, held.stream, upto)
@@ -322,7 +322,7 @@ class Partition:
             heapq.heappush(self._deadlines, (deadline_ms, media_id))
 
     def _leave_marker(self, media_id: str, stream: Stream, upto: int) -> None:
-        gone = self._gone[media_id] = _Gone(stream.take, upto, self.clock_ms, stream.nexts)
+        gone = self._gone[media_id] = _Gone(stream.take, upto, stream.last_ms, stream.nexts)
         state = pack({"take": gone.take, "nexts": dict(gone.nexts)})
         self._fresh[media_id] = Snapshot(upto, gone.clock_ms, False, state).to_bytes()
         heapq.heappush(self._deadlines, (gone.clock_ms + self.timing.forget_ms, media_id))

@@ -121,7 +121,7 @@ class Stream:
             for turn in inlet.order.expire(clock_ms):
                 self._turn(inlet, turn)
 
-    def finish(self, clock_ms: int) -> None:
+    def finish(self) -> None:
         """It is over: the last rows, with the media's own."""
         for inlet in self.inlets.values():
             for turn in inlet.order.flush():
@@ -133,7 +133,7 @@ class Stream:
                 self.refuse(f"{self.where}/{self.analysis_id}", nothing)
             return
         merge(self.rows, self.session.flush())
-        merge(self.rows, {"media": [to_table("media", [self._media_row(clock_ms)])]})
+        merge(self.rows, {"media": [to_table("media", [self._media_row()])]})
 
     def take_rows(self) -> Rows:
         """What was told since the last call."""
@@ -270,7 +270,7 @@ class Stream:
         for clip in clips:
             merge(self.rows, self.session.push(clip))
 
-    def _media_row(self, clock_ms: int) -> MediaRow:
+    def _media_row(self) -> MediaRow:
         session, media = self.session, self.session.media
         parts = sorted(media.parts, key=lambda part: part.kind == "midi")  # the sound first
         sounds = [inlet.decoder for inlet in self.inlets.values() if inlet.decoder is not None]
@@ -290,7 +290,7 @@ class Stream:
             rate_hz=sound.rate_hz if sound else None,
             channels=sound.channels if sound else None,
             tags={},
-            analyzed_at=datetime.fromtimestamp(clock_ms / 1000, UTC),
+            analyzed_at=datetime.fromtimestamp(self.last_ms / 1000, UTC),  # by no clock of ours
             models={name: versions[name] for name in used},
             settings=self.settings.key(media),
             modalities=session.modalities,

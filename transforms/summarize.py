@@ -20,7 +20,7 @@ from moodstream.transforms.words import dynamics_word, mood_words, profile_word
 Double = npt.NDArray[np.float64]
 
 BIN_CELLS = 10  # 5 s, the resolution of arcs, quarters and the representative stretch
-MOST_BINS = 8192  # 11 h of 5 s; longer media are kept at 10 s, 20 s, ...
+MOST_BINS = 720  # an hour of 5 s; longer media are kept at 10 s, 20 s, ...: the state of a call stays small
 REPRESENTATIVE_CELLS = 30  # 15 s
 SILENT_LUFS = -70.0  # the absolute gate of BS.1770
 _FIXED = (

@@ -17,6 +17,7 @@ from moodstream.transforms.errors import UsageError
 from moodstream.transforms.live import LiveSession
 from moodstream.transforms.session import Session, Settings
 from moodstream.transforms.state import pack, unpack
+from moodstream.transforms.summarize import MOST_BINS
 from moodstream.transforms.tables import KEYS
 from moodstream.transforms.track import Rows, merge
 
@@ -175,13 +176,29 @@ def test_sound_that_never_came_has_no_estimate_and_keeps_its_time(engine: Engine
     assert found.keys() == rows_of(batch(engine, CALL, call), "curve").keys()
 
 
-def test_state_of_a_call_of_ten_hours_stays_small(engine: Engine, call: Float) -> None:
+def after_ten_hours(engine: Engine, call: Float) -> dict[str, Any]:
+    """The state of a call, with what grows as long as it can get."""
     session = fresh(engine, CALL)
     session.push(Clip(0, RATE_HZ, call))
     state = session.state()
     for channel in state["channels"]:
         channel["talk"], channel["talk_cells"] = np.resize(channel["talk"], 9_000), 72_000
-    assert len(pack(state)) < 300 * 1024
+    for *_, track in state["tracks"]:
+        noise = np.random.default_rng(0).random((MOST_BINS, track["summarizer"]["_bins"].shape[1]))
+        track["summarizer"]["_bins"] = noise.astype(np.float32)
+    return state
+
+
+def test_state_of_a_call_of_ten_hours_is_bounded_without_the_models(engine: Engine, call: Float) -> None:
+    state = after_ten_hours(engine, call)
+    for channel in state["channels"]:
+        channel["stream"] = b""
+    assert len(pack(state)) < 150 * 1024
+
+
+@pytest.mark.xfail(reason="the audio models' own state is 160 KiB a channel", strict=True)
+def test_state_of_a_call_of_ten_hours_stays_small(engine: Engine, call: Float) -> None:
+    assert len(pack(after_ten_hours(engine, call))) < 200 * 1024
 
 
 def test_musical_context_is_refused(engine: Engine) -> None:
