@@ -3,7 +3,7 @@
 Conventions: every maker takes a number of samples and a generator and gives mono samples [n] at 16 kHz of
 any level; `make` brings them to a mean square of one. All chance comes from the generator. Kinds in `TONES`
 are what engineers test lines with; `melody` and `song` stand for single instruments and voices, which corpora
-lack.
+lack. Those in `UNHEARD` only measure what ships: nothing learns from them.
 """
 
 from collections.abc import Callable
@@ -347,8 +347,6 @@ TONES: dict[str, Maker] = {
     "ringing": _ringing,
     "siren": _siren,
     "modem": _modem,
-    "exchange": _exchange,
-    "alarm": _alarm,
 }
 NOISES: dict[str, Maker] = {
     "white": lambda n, draw: colored(n, draw, 0),
@@ -374,6 +372,10 @@ NOISES: dict[str, Maker] = {
     "applause": lambda n, draw: bursts(n, draw, draw.uniform(60, 500), 0.008, 500, 5000),
     "crowd": _crowd,
     "birds": _birds,
+}
+UNHEARD: dict[str, Maker] = {  # no model learns from these
+    "exchange": _exchange,
+    "alarm": _alarm,
     "clanks": _clanks,
     "steps": _steps,
     "barks": _barks,
@@ -387,4 +389,4 @@ NOISES: dict[str, Maker] = {
     "crickets": _crickets,
     "vacuum": _vacuum,
 }
-MAKERS = MUSIC | TONES | NOISES
+MAKERS = MUSIC | TONES | NOISES | UNHEARD
