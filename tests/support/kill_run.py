@@ -128,6 +128,14 @@ class _Worker:
         """The last moment of a transaction it told of; empty before the first."""
         return self._moment.read_text() if self._moment.exists() else ""
 
+    def end(self, wait_s: float) -> None:
+        """Wait for its end; where there was too little to do to get to the moment, kill it now."""
+        try:
+            self.process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
     def __enter__(self) -> "_Worker":
         return self
 
@@ -157,7 +165,7 @@ def _disturbed(bootstrap: str, topic: str, group: str, packets: list[Packet], ki
                 send(producer, topic, packet)
                 time.sleep(1.2 / len(portion))
             producer.flush()
-            worker.process.wait(60)
+            worker.end(10)
             hits += worker.moment in ("begun", "sent", "ready")
     for packet in packets[borders[kills] :]:
         send(producer, topic, packet)

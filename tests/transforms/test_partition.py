@@ -249,6 +249,20 @@ def test_a_stream_without_packets_is_closed_and_forgotten(engine: Engine) -> Non
     assert step.snapshots == {"m": b""}
 
 
+def test_late_duplicates_are_no_new_take_and_a_media_that_comes_back_is(engine: Engine) -> None:
+    kind, data = f"audio/L16;rate={RATE_HZ}", l16(heard(2, 1, 0))
+    packets = list(cut("m", data, kind, [4_000] * 8, RATE_HZ * 2))
+    records = sent([*packets, packets[2], packets[-1]])
+    rows = run(engine, records, TIMING)
+    assert [row["take"] for row in listed(rows, "media")] == [0]
+    back_ms = records[-1].time_ms + 5_000
+    again = [record(each, 100 + i, back_ms + i) for i, each in enumerate(packets)]
+    rows = run(engine, [*records, *again], TIMING)
+    assert [row["take"] for row in listed(rows, "media")] == [0, 1]
+    takes = [[row for row in final(rows, "curve") if row["take"] == take] for take in (0, 1)]
+    assert difference([row | {"take": 0} for row in takes[1]], takes[0]) == ""
+
+
 def test_lost_sound_is_as_long_as_the_next_packet_says(engine: Engine) -> None:
     samples = heard(6, 1, 1) + np.float32(0.01)
     packets = list(cut("m", l16(samples), f"audio/L16;rate={RATE_HZ}", [8_000] * 12, RATE_HZ * 2))
