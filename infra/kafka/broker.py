@@ -6,8 +6,8 @@ The jars come from Maven once, by the list in `pom.xml` beside this file, into a
     with Broker() as broker:
         KafkaProducer(bootstrap_servers=broker.bootstrap)
 
-As a command, `python infra/kafka/broker.py` starts one, prints its address and stays until Ctrl-C; with `--fetch`
-it only fills the cache.
+As a command, `python infra/kafka/broker.py` starts one, prints its address and stays until Ctrl-C; with
+`--fetch` it only fills the cache.
 """
 
 import contextlib
@@ -109,11 +109,8 @@ class Broker:
         self._properties = self.folder / "server.properties"
         words = {"port": self.port, "controller": self._controller, "folder": self.folder}
         self._properties.write_text(_PROPERTIES.format(**words))
-        subprocess.run(
-            [*self._java("kafka.tools.StorageTool"), "format", "-t", str(uuid.uuid4()), "-c", self._properties],
-            check=True,
-            capture_output=True,
-        )
+        tool = [*self._java("kafka.tools.StorageTool"), "format", "-t", str(uuid.uuid4())]
+        subprocess.run([*tool, "-c", self._properties], check=True, capture_output=True)
         self.start()
         return self
 
