@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from moodstream.sinks.kafka import Cluster, import_kafka, partition_of
+from moodstream.sinks.kafka import Cluster, TopicPlan, import_kafka, missing_topics, partition_of
 from moodstream.transforms.decode import AudioFile, open_audio
 from moodstream.transforms.elements import Media, Packet, Part
 from moodstream.transforms.errors import MediaError, StoreError, UsageError
@@ -166,12 +166,12 @@ def replay(
     kafka = import_kafka()
     sent = Sent()
     try:
+        if missing_topics(cluster, [TopicPlan(topic, 1, {})]):
+            raise UsageError(f"topic {topic} does not exist: `moodstream verify --create` makes it")
         producer = kafka.KafkaProducer(
             **cluster.settings(), acks="all", linger_ms=5, max_request_size=16 << 20
         )
         partitions = producer.partitions_for(topic)
-        if not partitions:
-            raise UsageError(f"topic {topic} does not exist: `moodstream verify --create` makes it")
         began_ms = int(time.time() * 1000)
         lanes = [_safely(one, packet_ms, codec, sent) for one in media]
         merged = heapq.merge(*lanes, key=lambda due: due[0])

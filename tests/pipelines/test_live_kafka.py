@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from infra.kafka.broker import Broker
+from moodstream.pipelines.cli import run
+from moodstream.pipelines.commands.verify import EXIT_MISSING
 from moodstream.sinks.kafka import Cluster, Topics
 from moodstream.sinks.land import Lander
 from moodstream.sinks.read import Lake
@@ -94,3 +96,22 @@ def test_who_starts_takes_over_and_sigterm_ends_after_the_commit(broker: Broker,
     final = [row for row in committed.rows["curve"] if row["is_final"]]
     assert len(stored["curve"]) == len(final) > 0
     assert {row["media_id"] for row in stored["curve"]} == {row["media_id"] for row in final}
+
+
+def test_the_commands_say_what_is_missing_and_make_it(
+    broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = ["--bootstrap", broker.bootstrap]
+    named = [*at, "--in", "cli.packets", "--group", "cli", "--out-prefix", "cli."]
+    assert run(["verify", *named]) == EXIT_MISSING
+    assert "cli.snapshots.cli" in capsys.readouterr().out
+    call = str(kill_run.ROOT / "demo/calls/parcel.flac")
+    assert run(["replay", call, *at, "--topic", "cli.packets"]) == 2
+    assert run(["land", *at, "--to", str(tmp_path / "lake"), "--out-prefix", "cli."]) == 2
+    assert run(["verify", *named, "--create", "--new-partitions", "1"]) == 0
+    assert run(["verify", *named]) == 0
+    roles = ["--roles", "agent,customer"]
+    assert run(["replay", call, *at, *roles, "--topic", "cli.packets", "--speed", "max"]) == 0
+    assert "1 media, 76 packets" in capsys.readouterr().out
+    assert run(["land", *at, "--to", str(tmp_path / "lake"), "--out-prefix", "cli.", "--once"]) == 0
+    assert run(["replay", call, *at, "--topic", "cli.packets", "--speed", "0"]) == 2
