@@ -70,7 +70,7 @@ def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine |
         build(root, source, sink, config, engine)
 
 
-def run(config: LiveConfig) -> None:
+def run(config: LiveConfig, engine: Engine | None = None) -> None:
     """A live run that goes on when Kafka comes back, until SIGTERM, SIGINT or another process takes over.
 
     Raises:
@@ -82,7 +82,7 @@ def run(config: LiveConfig) -> None:
         while not stopped():
             began = time.monotonic()
             try:
-                run_once(config)
+                run_once(config, engine=engine)
             except FencedError:
                 raise
             except StoreError as error:

@@ -16,7 +16,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -31,7 +32,7 @@ from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 from moodstream.transforms.elements import Poll, Record, Recovered
-from moodstream.transforms.errors import MissingExtraError
+from moodstream.transforms.errors import MissingExtraError, StoreError
 from moodstream.transforms.partition import start_of
 
 POLL_MS = 50
@@ -57,6 +58,23 @@ class Recovery(Protocol):
 
     def recover(self, partitions: Sequence[int]) -> tuple[Recovered, ...]:
         """Take over these partitions, and say how they stand."""
+
+
+@contextmanager
+def _kafka_errors() -> Iterator[None]:
+    """What Kafka raises as errors of ours.
+
+    Raises:
+        MissingExtraError: kafka-python is not installed. StoreError: Kafka fails.
+    """
+    try:
+        from kafka.errors import KafkaError
+    except ImportError as error:
+        raise MissingExtraError("kafka-python", "kafka") from error
+    try:
+        yield
+    except KafkaError as error:
+        raise StoreError(f"Kafka: {error}") from error
 
 
 class _Mark(CheckpointMark):
@@ -94,12 +112,15 @@ class _Reader(UnboundedReader):
         self.source = source
         self.lane = uuid.uuid4().hex
         self.poll = Poll(self.lane, source.topic)
+        self.consumer: Any = None
 
     def start(self) -> bool:
-        try:
-            from kafka import KafkaConsumer, TopicPartition
-        except ImportError as error:
-            raise MissingExtraError("kafka-python", "kafka") from error
+        with _kafka_errors():
+            return self._start()
+
+    def _start(self) -> bool:
+        from kafka import KafkaConsumer, TopicPartition
+
         source = self.source
         self.consumer = KafkaConsumer(
             **source.settings,
@@ -133,6 +154,10 @@ class _Reader(UnboundedReader):
     def advance(self) -> bool:
         if _stopped.is_set():
             return False
+        with _kafka_errors():
+            return self._advance()
+
+    def _advance(self) -> bool:
         records: list[Record] = []
         for found in self.consumer.poll(POLL_MS, max_records=MAX_RECORDS).values():
             records += [
@@ -162,7 +187,8 @@ class _Reader(UnboundedReader):
         return _Mark()
 
     def close(self) -> None:
-        self.consumer.close()
+        if self.consumer is not None:
+            self.consumer.close()
 
 
 @beam.typehints.with_output_types(Poll)

@@ -35,8 +35,8 @@ def test_kills_lose_double_and_change_nothing(broker: Broker) -> None:
 class Worker:
     """A live process with fake models."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str) -> None:
-        command = [sys.executable, "-m", "tests.support.live_worker", bootstrap, topic, group]
+    def __init__(self, bootstrap: str, topic: str, group: str, *more: str) -> None:
+        command = [sys.executable, "-m", "tests.support.live_worker", bootstrap, topic, group, *more]
         self.process = subprocess.Popen(command, cwd=kill_run.ROOT, stderr=subprocess.DEVNULL)
 
     def __enter__(self) -> "Worker":
@@ -115,3 +115,20 @@ def test_the_commands_say_what_is_missing_and_make_it(
     assert "1 media, 76 packets" in capsys.readouterr().out
     assert run(["land", *at, "--to", str(tmp_path / "lake"), "--out-prefix", "cli.", "--once"]) == 0
     assert run(["replay", call, *at, "--topic", "cli.packets", "--speed", "0"]) == 2
+
+
+def test_a_broker_that_restarts_is_waited_for(broker: Broker) -> None:
+    make_topics(broker.bootstrap, "back.packets", ["back"])
+    with Worker(broker.bootstrap, "back.packets", "back", "patient") as worker:
+        for media in (1, 2):
+            producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
+            send_call(producer, "back.packets", f"call{media}")
+            rows = Committed(broker.bootstrap, "back").wait(media)
+            producer.close()
+            if media == 1:
+                broker.stop()
+                time.sleep(2)
+                broker.start()
+        assert sorted(row["media_id"] for row in rows["media"]) == ["call1", "call2"]
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(30) == 0

@@ -4,16 +4,19 @@
 
 With MOMENT (`begun`, `sent`, `ready`, `committed`) it kills itself there, in its COUNTth transaction. Into
 the file that LIVE_WORKER_MOMENT names it writes the moment it is at: whoever kills it knows what was hit.
+With MOMENT `patient` it is the whole run, which goes on after failures.
 """
 
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from moodstream.pipelines.live import LiveConfig, run_once, stopping
+from moodstream.pipelines.live import LiveConfig, run, run_once, stopping
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
+from moodstream.transforms.elements import Recovered
 from moodstream.transforms.session import Settings
 from moodstream.transforms.stream import LiveSettings
 from tests.support.fake_engine import FakeEngine
@@ -30,9 +33,17 @@ class DyingSink(KafkaSink):
         self.moment, self.count = moment, count
         self.told = os.environ.get("LIVE_WORKER_MOMENT")
 
-    def _at(self, moment: str) -> None:
+    def recover(self, partitions: Sequence[int]) -> tuple[Recovered, ...]:
+        found = super().recover(partitions)
+        self._tell("recovered")
+        return found
+
+    def _tell(self, moment: str) -> None:
         if self.told:
             Path(self.told).write_text(moment)
+
+    def _at(self, moment: str) -> None:
+        self._tell(moment)
         if moment == self.moment:
             self.count -= 1
             if self.count == 0:
@@ -47,6 +58,9 @@ def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
 def main(bootstrap: str, topic: str, group: str, moment: str = "", count: str = "0") -> int:
     config = config_of(bootstrap, topic, group)
     sink = DyingSink(config.cluster, topic, group, config.topics, moment=moment, count=int(count))
+    if moment == "patient":
+        run(config, FakeEngine())
+        return 0
     with stopping():
         print("ready", flush=True)
         try:
