@@ -186,6 +186,73 @@ def audio(size: Size) -> dict[str, Any]:
     }
 
 
+ENCODED_S = 120  # of sound that the encoders are timed on
+PUSH_S = 20  # at a time, as a session does
+
+
+def encoders(size: Size) -> dict[str, Any]:
+    """Models alone, on decoded sound, against the bare decode of the same sound."""
+    import numpy as np
+    import torch
+
+    from infra.bench_material import decode, music_mp3
+    from moodstream.models import registry
+    from moodstream.models.audio import AudioModels
+    from moodstream.models.base import CELL_FRAMES, RATE_HZ
+    from moodstream.models.features import FrontEnd
+    from moodstream.models.inference import EncoderStream
+    from moodstream.models.pooling import cell_sums
+
+    torch.set_num_threads(1)
+    path = music_mp3(ENCODED_S)
+    sound = decode(path, RATE_HZ)
+    pieces = np.array_split(sound, max(len(sound) // (PUSH_S * RATE_HZ), 1))
+    full = AudioModels.load()
+    encoded = full.networks[0].encoder
+    if encoded is None:
+        raise TypeError("the speech model has no encoder to measure")
+    small = AudioModels.load("small") if (registry.FOLDER / "small").is_dir() else None
+
+    @torch.inference_mode()
+    def speech_encoder() -> None:
+        """Samples to log-mel and descriptors to the sums of cells of the speech encoder."""
+        front, encoder, held = FrontEnd(), EncoderStream(encoded), []
+        for piece in pieces:
+            held.append(front.push(piece))
+            frames = torch.cat(held)
+            whole = len(frames) // CELL_FRAMES * CELL_FRAMES
+            encoder.push(frames[:whole], cell_sums(frames[:whole]))
+            held = [frames[whole:]]
+
+    def stream(models: AudioModels) -> None:
+        """Samples to estimates of speech, music and activity."""
+        channel = models.stream()
+        for piece in pieces:
+            channel.push(piece)
+        channel.flush()
+
+    works: dict[str, Callable[[], object]] = {
+        "speech_encoder": speech_encoder,
+        "all_models": lambda: stream(full),
+    }
+    if small is not None:
+        works["all_models_small"] = lambda: stream(small)
+    found: dict[str, Any] = {"material_s": ENCODED_S}
+    times: dict[str, list[Spent]] = {"decode": [], **{name: [] for name in works}}
+    for _ in range(2 * size.rounds + 1):  # the first one warms up
+        times["decode"].append(spent(lambda: reference_decode(path)))
+        for name, work in works.items():
+            times[name].append(spent(work))
+    decodes = times.pop("decode")[1:]
+    for name, rounds in times.items():
+        pairs = list(zip(decodes, rounds[1:], strict=True))
+        found[name] = {
+            "x_real_time": ENCODED_S / median(rounds[1:]).cpu_s,
+            "x_decode": statistics.median(d.cpu_s / one.cpu_s for d, one in pairs),
+        }
+    return found
+
+
 def midi(size: Size) -> dict[str, Any]:
     """Whole analysis of MIDI files of half an hour each."""
     from infra.bench_material import midi as midi_file
@@ -321,6 +388,7 @@ def lake(size: Size) -> dict[str, Any]:
 MEASUREMENTS: dict[str, Callable[[Size], dict[str, Any]]] = {
     "start_up": start_up,
     "audio": audio,
+    "encoders": encoders,
     "midi": midi,
     "clips": clips,
     "workers": workers,

@@ -28,12 +28,13 @@ from moodstream.models.base import (
     Float,
     Turns,
 )
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import N_COLUMNS, FrontEnd, frames_of
 from moodstream.models.harmony import N_SUMS as N_HARMONY
 from moodstream.models.harmony import HarmonyStream, harmony_of
-from moodstream.models.inference import Stack, Stems, step_weights
+from moodstream.models.inference import EncoderStream
 from moodstream.models.music_network import MusicNetwork, MusicShape
-from moodstream.models.network import STRIDE, MoodNetwork, Shape
+from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.pooling import N_SUMS, cell_sums, quiet_cells, window_sums
 from moodstream.models.registry import Card
 from moodstream.models.small import SmallNetwork, load_small
@@ -42,7 +43,7 @@ from moodstream.models.turns import PAST as TURNS_PAST
 from moodstream.models.turns import TurnNetwork, TurnShape, cells_turns, channel_so_far
 
 _BATCH = 32  # sounds a network sees at once in `estimate`
-Network = MoodNetwork | MusicNetwork | SmallNetwork
+Network = MoodNetwork | ExpertNetwork | MusicNetwork | SmallNetwork
 _LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "activity": ACTIVITIES}
 _STANDS_FOR = {"small": "speech"}  # the task whose work another one's model does
 
@@ -75,7 +76,6 @@ class AudioModels:
         self.turns_card = turns and turns[1]
         self.past = max(TURNS_PAST, *(network.shape.past_cells for network in networks))
         self.future = max(TURNS_FUTURE, *(network.shape.future_cells for network in networks))
-        self.stems = Stems([network.encoder for network in networks if network.encoder is not None])
         self.harmony = any(isinstance(network, MusicNetwork) for network in networks)
         self.width = N_SUMS + self.harmony * N_HARMONY  # of the fixed sums of a cell
 
@@ -160,10 +160,9 @@ class CellStream:
         self._front = FrontEnd()
         self._harmony = HarmonyStream() if models.harmony else None
         self._encoders = [
-            None if network.encoder is None else Stack(network.encoder) for network in models.networks
+            None if network.encoder is None else EncoderStream(network.encoder) for network in models.networks
         ]
         self._frames = torch.zeros(0, N_COLUMNS)  # of the cell that is not complete
-        self._encoded = 0  # how many of them the encoders have had
         self._played = torch.zeros(0, N_HARMONY)  # harmony of cells that the frames do not reach yet
         self._fixed = torch.zeros(0, models.width)  # cells from `_first` on
         self._learned = [torch.zeros(0, _width(network)) for network in models.networks]
@@ -212,7 +211,7 @@ class CellStream:
         arrays["played"] = self._played.numpy()
         arrays["frames"], arrays["fixed"] = self._frames.numpy(), self._fixed.numpy()
         arrays["before"] = self._before.numpy()
-        arrays["counts"] = np.array([self._encoded, self._first, self._next])
+        arrays["counts"] = np.array([self._first, self._next])
         arrays["versions"] = np.array(list(self._models.versions.values()))
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
@@ -244,7 +243,7 @@ class CellStream:
         self._learned = [torch.from_numpy(values[f"learned.{i}"]) for i in range(len(self._encoders))]
         self._frames, self._fixed = torch.from_numpy(values["frames"]), torch.from_numpy(values["fixed"])
         self._before = torch.from_numpy(values["before"])
-        self._encoded, self._first, self._next = (int(count) for count in values["counts"])
+        self._first, self._next = (int(count) for count in values["counts"])
 
     def _take(self, frames: Tensor, last: bool) -> None:
         """Frames into the encoders and into the sums of cells."""
@@ -252,26 +251,19 @@ class CellStream:
         true = len(self._frames)
         if last:
             self._frames = torch.nn.functional.pad(self._frames, (0, 0, 0, -true % CELL_FRAMES))
-        end = len(self._frames) // STRIDE * STRIDE
-        fresh = self._frames[self._encoded : end]
-        if len(fresh) or last:
-            length = true - self._encoded if last else None
-            weight, started = step_weights(fresh, length), iter(self._models.stems(fresh))
-            steps = None if length is None else -(-length // STRIDE)
-            for i, encoder in enumerate(self._encoders):
-                if encoder is None:
-                    continue
-                sums = encoder.push(next(started), weight, last, steps)
-                self._learned[i] = torch.cat((self._learned[i], sums)) if len(self._learned[i]) else sums
         whole = len(self._frames) // CELL_FRAMES * CELL_FRAMES
-        if whole:
-            sums = cell_sums(self._frames[:whole], true)
-            if self._harmony is not None:
-                sums = torch.cat((sums, self._played[: len(sums)]), 1)
-                self._played = self._played[len(sums) :].clone()
-            self._fixed = torch.cat((self._fixed, sums))
-            self._frames = self._frames[whole:].clone()
-        self._encoded = end - whole
+        if not whole and not last:
+            return
+        cells, self._frames = self._frames[:whole], self._frames[whole:].clone()
+        sums = cell_sums(cells, true)
+        for i, encoder in enumerate(self._encoders):
+            if encoder is not None:
+                fresh = encoder.push(cells, sums, last, true if last else None)
+                self._learned[i] = torch.cat((self._learned[i], fresh))
+        if self._harmony is not None:
+            sums = torch.cat((sums, self._played[: len(sums)]), 1)
+            self._played = self._played[len(sums) :].clone()
+        self._fixed = torch.cat((self._fixed, sums))
 
     def _give(self, last: bool) -> AudioEstimates:
         """Estimates of the cells that have their whole window, or with `last` of all that remain."""
@@ -327,6 +319,8 @@ def load_network(name: str, folder: Path = registry.FOLDER) -> Any:
     network: Network
     if card.task == "music" and "moods" in card.shape:
         network = MusicNetwork(MusicShape.of(card.shape))
+    elif card.shape.get("conditions"):
+        network = ExpertNetwork(Shape.of(card.shape))
     else:
         network = MoodNetwork(Shape.of(card.shape))
     network.load_state_dict(registry.read_weights(name, folder))

@@ -40,14 +40,16 @@ from torch import nn
 
 from moodstream.models import licences
 from moodstream.models.augment import augment
-from moodstream.models.base import DIMENSIONS, HOP, RATE_HZ, STEP_MS
+from moodstream.models.base import CELL_FRAMES, DIMENSIONS, HOP, RATE_HZ, STEP_MS
 from moodstream.models.corpora import DataError, assign_folds, data_folder, read_corpora, read_folder
 from moodstream.models.examples import Augment, Example, Prepared, Progress, prepare, silent
+from moodstream.models.expert_fitting import channel_sums
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import LEFT, LOOKAHEAD_FRAMES, PAST_FRAMES, RIGHT
 from moodstream.models.fingerprint import PACKAGE
 from moodstream.models.fitting import Predictions, Recipe, fit, predict
 from moodstream.models.harness import calibrated
-from moodstream.models.network import STRIDE, MoodNetwork, Shape
+from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.registry import Card
 from moodstream.models.study import Calibration, Item, Measures, Rows, Study
 
@@ -70,6 +72,8 @@ class Task:
     variants: int = 4  # the sound itself and augmented ones
     by_cell: bool = False  # predictions have a row a cell, from its window, rather than a row an example
     augment: Augment = augment
+    network: Callable[[Shape], nn.Module] = MoodNetwork
+    fit: Callable[..., nn.Module] = fit  # prepared, shape, rows, recipe, balance, seed, progress
     limits: list[str] = field(default_factory=list)
     version: str = "1.0"
 
@@ -107,13 +111,13 @@ def audio_study(
             "balance": task.corpora,
             "variants": [prepared.variants, task.augment.__qualname__],
         },
-        code=("augment", "features", "fitting", *_module(task.examples)),
+        code=tuple(dict.fromkeys(["augment", "features", *_module(task.fit), *_module(task.examples)])),
         assign=partial(fold_examples, examples),
-        new=lambda: MoodNetwork(shape),
-        fit=lambda rows, seed, said: fit(prepared, shape, rows, task.recipe, task.corpora, seed, said),
+        new=lambda: task.network(shape),
+        fit=lambda rows, seed, said: task.fit(prepared, shape, rows, task.recipe, task.corpora, seed, said),
         predict=lambda network, rows: _predicted(task, prepared, cast(MoodNetwork, network), rows),
         measure=task.measure,
-        ship=lambda network, calibration: _shipped(task, cast(MoodNetwork, network), calibration),
+        ship=lambda network, calibration: _shipped(task, network, calibration),
     )
 
 
@@ -217,24 +221,38 @@ def shared_only(network: MoodNetwork) -> MoodNetwork:
 
 def context(shape: Shape) -> tuple[float, float]:
     """Seconds of sound that a stream waits for after a cell, and that it looks at before it."""
-    frames = STRIDE * shape.lookahead_steps
-    ahead = (frames + LOOKAHEAD_FRAMES) * HOP + RIGHT - HOP
-    past = max(frames, PAST_FRAMES) * HOP + LEFT
-    cells = (shape.future_cells * STEP_MS / 1000, shape.past_cells * STEP_MS / 1000)
-    return round(cells[0] + ahead / RATE_HZ, 3), round(cells[1] + past / RATE_HZ, 3)
+    cells = [shape.future_cells, shape.past_cells]
+    reach = -(-shape.reach // CELL_FRAMES)  # streams run on whole cells
+    cells[0] += reach + (shape.centre_future if shape.centre else 0)
+    cells[1] += reach + (shape.centre_past if shape.centre else 0)
+    ahead, past = LOOKAHEAD_FRAMES * HOP + RIGHT - HOP, PAST_FRAMES * HOP + LEFT
+    ahead_s, past_s = (
+        n * STEP_MS / 1000 + more / RATE_HZ for n, more in zip(cells, (ahead, past), strict=True)
+    )
+    return round(ahead_s, 3), round(past_s, 3)
 
 
 def _predicted(task: Task, prepared: Prepared, network: MoodNetwork, rows: Rows) -> pl.DataFrame:
     shared = predict(network, prepared, rows, windows=task.by_cell)
     own_head = predict(network, prepared, rows, own=True, windows=task.by_cell)
     windows = predict(network, prepared, rows, own=True, windows=True)
-    return tabulate(prepared.examples, shared, own_head, windows, network.shape)
+    table = tabulate(prepared.examples, shared, own_head, windows, network.shape)
+    if isinstance(network, ExpertNetwork):
+        table = table.with_columns(normalised=_normalised(network, prepared, rows))
+    return table
 
 
-def _shipped(task: Task, network: MoodNetwork, calibration: Calibration) -> nn.Module:
+def _normalised(network: ExpertNetwork, prepared: Prepared, rows: Rows) -> pl.Series:
+    """The index of the label found with speaker normalisation, among those of the example's corpus."""
+    said = predict(network, prepared, rows, own=True, channels=channel_sums(prepared))
+    allowed = [network.shape.corpora.index(prepared.examples[row].corpus) for row in said.row]
+    return pl.Series(np.where(network.allowed[allowed].numpy() > 0, said.logits, -np.inf).argmax(1))
+
+
+def _shipped(task: Task, network: nn.Module, calibration: Calibration) -> nn.Module:
     calibrated(network, calibration)
-    network.known.copy_(torch.tensor(task.dimensions).float())
-    return shared_only(network)
+    network.get_buffer("known").copy_(torch.tensor(task.dimensions).float())
+    return shared_only(network) if isinstance(network, MoodNetwork) else network
 
 
 def _draft(task: Task, examples: Sequence[Example], shape: Shape, owned: bool) -> Card:

@@ -200,7 +200,7 @@ def fit(cells: Cells, rows: Rows, recipe: Recipe, seed: int, progress: Progress 
     for step in range(recipe.steps):
         some = torch.from_numpy(order[step].ravel())
         inputs = network.emotion_inputs(near[some], around[some], channel[some])
-        members = zip(network.emotion, inputs.split(recipe.batch), strict=True)
+        members = zip(network.emotion, torch.split(inputs, recipe.batch), strict=True)
         logits = torch.cat([member(mine) for member, mine in members])
         logits = logits.masked_fill(~allowed[some], -30.0)
         even = allowed[some].float() / allowed[some].sum(1, keepdim=True)

@@ -25,6 +25,7 @@ from moodstream.models.base import CELL_FRAMES, DIMENSIONS, EMOTIONS, Float
 from moodstream.models.checkpoints import Checkpoints
 from moodstream.models.corpora import read_corpora
 from moodstream.models.examples import Example, Prepared, Progress, example_of, prepare, silent
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.fitting import Predictions
 from moodstream.models.harness import calibrated
 from moodstream.models.metrics import bootstrap, ccc, paired_bootstrap
@@ -34,6 +35,7 @@ from moodstream.models.small import Packed, SmallNetwork, SmallShape
 from moodstream.models.study import Calibration, Measures, Rows, Study
 
 UNLABELLED = ("callcentre", "ami_mini")
+Teacher = MoodNetwork | ExpertNetwork
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class SmallTask:
         small = replace(self.shape, labels=task.labels)
 
         def fit(rows: Rows, seed: int, said: Progress) -> nn.Module:
-            teacher = cast(MoodNetwork, kept.fitted(rows, seed, said))
+            teacher = cast(Teacher, kept.fitted(rows, seed, said))
             student = Student(small, len(examples))
             student.network = distil(teacher, prepared, rows, more, small, recipe, seed)
             student.teacher.copy_(ask(teacher, prepared, np.arange(len(examples))).mean)
@@ -156,7 +158,7 @@ def unlabelled(corpora: Sequence[str], data: Data | None) -> list[Example]:
 
 
 def distil(
-    teacher: MoodNetwork,
+    teacher: Teacher,
     prepared: Prepared,
     rows: Rows,
     more: Prepared | None,
@@ -188,17 +190,17 @@ def distil(
     return _fit(teacher, torch.cat(z), told, shape, recipe, seed)
 
 
-def ask(teacher: MoodNetwork, prepared: Prepared, rows: Rows) -> Output:
+def ask(teacher: Teacher, prepared: Prepared, rows: Rows) -> Output:
     """What the teacher's shared head says of whole, unaltered sounds."""
     items = rows * prepared.variants
     learned, fixed, _ = _sums(teacher, prepared, items)
     with torch.inference_mode():
         whole = [torch.stack([cells.sum(0) for cells in part]) for part in (learned, fixed)]
-        return Output(*(value.clone() for value in teacher.heads(*whole)[0]))
+        return Output(*(value.clone() for value in teacher.heads(whole[0], whole[1])[0]))
 
 
 def _sums(
-    teacher: MoodNetwork, prepared: Prepared, items: Rows
+    teacher: Teacher, prepared: Prepared, items: Rows
 ) -> tuple[list[Tensor], list[Tensor], npt.NDArray[np.int64]]:
     """Learned and fixed sums of the cells of each item, and how many cells each has."""
     learned, fixed = [], []
@@ -213,7 +215,7 @@ def _sums(
 
 
 def _windows(
-    teacher: MoodNetwork,
+    teacher: Teacher,
     prepared: Prepared,
     items: Rows,
     chance: Float | npt.NDArray[np.float64],
@@ -246,12 +248,12 @@ def _windows(
                 for part in (learned, fixed)
             ]
             z.append(teacher.standardize(sums[1]))
-            told.append(teacher.heads(*sums)[0])
+            told.append(teacher.heads(sums[0], sums[1])[0])
     return torch.cat(z).clone(), Output(*(torch.cat(part).clone() for part in zip(*told, strict=True)))
 
 
 def _fit(
-    teacher: MoodNetwork, z: Tensor, told: Output, shape: SmallShape, recipe: DistilRecipe, seed: int
+    teacher: Teacher, z: Tensor, told: Output, shape: SmallShape, recipe: DistilRecipe, seed: int
 ) -> SmallNetwork:
     torch.manual_seed(seed)
     student = SmallNetwork(shape)

@@ -6,7 +6,7 @@ err apart, averaged.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moodstream.models.base import CELL_FRAMES, Float
+from moodstream.models.device import device
 from moodstream.models.examples import Prepared, Progress, silent
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import N_BASE
 from moodstream.models.network import MoodNetwork, Output, Shape, likeness
 from moodstream.models.pooling import N_SUMS, statistics, window_sums
@@ -81,6 +83,10 @@ class Targets:
             )
             weight[mine] = balance.get(name, 1.0) * each / each.sum().clamp(min=1e-9)
         return cls(corpus, scores, target.nan_to_num(), known, allowed, weight / weight.sum())
+
+    def to(self, where: torch.device) -> "Targets":
+        """The same on another device."""
+        return Targets(**{field.name: getattr(self, field.name).to(where) for field in fields(self)})
 
 
 def fit(
@@ -158,7 +164,7 @@ def _fit_wide(
         total = (strength * (wide[:, :-1] ** 2).sum(1)).sum()
         for values in (shared, shared + own):
             output = Output(values[:, :3], torch.zeros(len(values), 3), values[:, 3:])
-            total = total + (_losses(output, targets, owner, recipe, 0.0) * weight).sum()
+            total = total + (losses(output, targets, owner, recipe, 0.0) * weight).sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -189,7 +195,7 @@ def _fit_kernel(network: MoodNetwork, prepared: Prepared, rows: Rows, recipe: Re
         network.pull[-1, i] = truth.mean().float()
 
 
-def _losses(output: Output, targets: Targets, owner: Tensor, recipe: Recipe, smoothing: float) -> Tensor:
+def losses(output: Output, targets: Targets, owner: Tensor, recipe: Recipe, smoothing: float) -> Tensor:
     """Loss of each row [b]: cross-entropy over its corpus's labels, squared error and its likelihood."""
     allowed = targets.allowed[targets.corpus[owner]]
     scores = targets.scores[owner]
@@ -205,7 +211,7 @@ def _losses(output: Output, targets: Targets, owner: Tensor, recipe: Recipe, smo
     return classes + numbers
 
 
-def _agreement(output: Output, targets: Targets, owner: Tensor) -> Tensor:
+def agreement(output: Output, targets: Targets, owner: Tensor) -> Tensor:
     """One minus the concordance of the batch's rated members, averaged over the dimensions."""
     weight = targets.target_weight[owner]
     share = weight / weight.sum(0).clamp(min=1e-6)
@@ -229,6 +235,9 @@ def _fit_deep(
     draw = np.random.default_rng(seed + 1)
     chance = targets.weight[rows].numpy().astype(np.float64)
     chance /= chance.sum()
+    where = device()
+    network.to(where)
+    targets = targets.to(where)
     parameters = [p for name, p in network.named_parameters() if name != "wide"]
     kept = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
@@ -240,13 +249,14 @@ def _fit_deep(
         changed = draw.integers(min(1, prepared.variants - 1), prepared.variants, recipe.batch)
         variant = np.where(clean, 0, changed)
         frames, valid, sums = _crops(prepared, chosen * prepared.variants + variant, recipe, draw)
-        owner = torch.from_numpy(chosen)
+        owner = torch.from_numpy(chosen).to(where)
         corpus = targets.corpus[owner]
-        h = network.embed(network.encoder(frames, valid).sum(1), network.standardize(sums))
-        loss = torch.zeros(())
+        learned = network.encoder(frames.to(where), valid.to(where)).sum(1)
+        h = network.embed(learned, network.standardize(sums.to(where)))
+        loss = torch.zeros((), device=where)
         for output in (network.deep_output(h), network.deep_output(h, corpus)):
-            loss = loss + _losses(output, targets, owner, recipe, recipe.smoothing).mean()
-            loss = loss + 0.5 * recipe.target_weight * _agreement(output, targets, owner)
+            loss = loss + losses(output, targets, owner, recipe, recipe.smoothing).mean()
+            loss = loss + 0.5 * recipe.target_weight * agreement(output, targets, owner)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -261,6 +271,7 @@ def _fit_deep(
     with torch.no_grad():
         for old, new in zip(kept, parameters, strict=True):
             new.copy_(old)
+    network.cpu()
 
 
 def whole_sums(prepared: Prepared, items: Rows) -> Tensor:
@@ -269,7 +280,7 @@ def whole_sums(prepared: Prepared, items: Rows) -> Tensor:
     return torch.from_numpy(np.stack([prepared.sums[start:end].sum(0) for start, end in bounds]))
 
 
-def _span(prepared: Prepared, item: int, size: int, draw: np.random.Generator) -> tuple[int, int]:
+def any_span(prepared: Prepared, item: int, size: int, draw: np.random.Generator) -> tuple[int, int]:
     start, end = int(prepared.cells[item]), int(prepared.cells[item + 1])
     if end - start <= size:
         return start, end
@@ -283,7 +294,7 @@ def _crop_sums(
     if whole:
         return whole_sums(prepared, items)
     low, high = recipe.crop_cells
-    spans = [_span(prepared, item, int(draw.integers(low, high + 1)), draw) for item in items]
+    spans = [any_span(prepared, item, int(draw.integers(low, high + 1)), draw) for item in items]
     return torch.from_numpy(np.stack([prepared.sums[start:end].sum(0) for start, end in spans]))
 
 
@@ -291,10 +302,10 @@ def _crops(
     prepared: Prepared, items: Rows, recipe: Recipe, draw: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     size = int(draw.integers(recipe.crop_cells[0], recipe.crop_cells[1] + 1))  # one for all: little padding
-    return _gather(prepared, items, [_span(prepared, item, size, draw) for item in items])
+    return gather(prepared, items, [any_span(prepared, item, size, draw) for item in items])
 
 
-def _gather(
+def gather(
     prepared: Prepared, items: Sequence[int] | Rows, spans: list[tuple[int, int]]
 ) -> tuple[Tensor, Tensor, Tensor]:
     longest = max(end - start for start, end in spans)
@@ -328,19 +339,26 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    network: MoodNetwork, prepared: Prepared, rows: Rows, own: bool = False, windows: bool = False
+    network: MoodNetwork | ExpertNetwork,
+    prepared: Prepared,
+    rows: Rows,
+    own: bool = False,
+    windows: bool = False,
+    channels: Tensor | None = None,
 ) -> Predictions:
     """Estimates of the unaltered sounds of `rows`: one of the whole example, or one a cell from its window.
 
     Args:
         own: by the head of the example's own corpus rather than the shared one.
+        channels: for each example the sums [n, N_SUMS] of all that is known of its speaker; with these an
+            ExpertNetwork normalises by speaker.
     """
     shape = network.shape
     parts: list[tuple[Any, ...]] = []
     for row in rows:
         item = int(row) * prepared.variants
         span = (int(prepared.cells[item]), int(prepared.cells[item + 1]))
-        frames, valid, _ = _gather(prepared, [item], [span])
+        frames, valid, _ = gather(prepared, [item], [span])
         learned = network.encoder(frames, valid)[0]
         fixed = torch.from_numpy(np.array(prepared.sums[span[0] : span[1]]))
         if windows:
@@ -351,7 +369,11 @@ def predict(
         corpus = (
             torch.full((len(fixed),), shape.corpora.index(prepared.examples[row].corpus)) if own else None
         )
-        output = network.heads(learned, fixed, corpus)[-1]
+        if channels is not None and isinstance(network, ExpertNetwork):
+            known = channels[int(row)].expand(len(fixed), -1), torch.ones(len(fixed))
+            output = network.heads(learned, fixed, corpus, known)[-1]
+        else:
+            output = network.heads(learned, fixed, corpus)[-1]
         parts.append((np.full(len(fixed), row), output.mean, output.log_std.exp(), output.logits))
     row_part, mean, std, logits = (np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(4))
     return Predictions(row_part, mean, std, logits)

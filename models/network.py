@@ -1,10 +1,8 @@
 """The network all audio models share: an encoder of frames, pooling by cells, and a head.
 
-Conventions: frames [b, 32 n, F >= N_BASE] at 64 a second, encoder frames at 32 a second, cells of half a
-second; `valid` [b, 32 n] marks true frames, padding counts nothing, so a batch equals its single members.
-The encoder is a stack of dilated residual convolutions, each exactly streamable: `EncoderStream` keeps what
-each layer still needs, starts with the zeros and ends with the zeros of a whole-file "same" convolution, so
-the numbers are those of one pass over the whole sound.
+Conventions: frames [b, 32 n, F >= N_BASE] at 64 a second, cells of half a second; `valid` [b, 32 n] marks
+true frames, padding counts nothing, so a batch equals its single members. The encoder is a stack of dilated
+residual convolutions, each exactly streamable (`inference`).
 
 The head has two branches over the same window: `wide` is linear in the fixed statistics (fitted by itself,
 strongly regularised), `deep` sees the learned embedding joined with the statistics. Their outputs are
@@ -12,7 +10,6 @@ averaged. Where ratings are few, a third branch takes the place of the linear on
 ridge regression on the statistics of the rated examples themselves, which stay in the weights as landmarks.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -20,11 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from moodstream.models.base import CELL_FRAMES, DIMENSIONS
-from moodstream.models.features import N_BASE
+from moodstream.models.features import N_BASE, N_MELS
 from moodstream.models.pooling import N_STATISTICS, loudness_weight, moments, statistics
 
-STRIDE = 2
-CELL_STEPS = CELL_FRAMES // STRIDE
+CENTRED = 1 + N_MELS  # of the fixed sums of a cell, what centring needs: weight, weighted log-mel bands
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,11 @@ class Shape:
     future_cells: int = 3
     dropout: float = 0.3
     landmarks: int = 0  # rated examples kept for the kernel branch, 0: no such branch
+    stride: int = 2  # frames to a step of the encoder
+    centre: float = 0.0  # share of the mean log-mel around a cell that its frames are freed from
+    centre_past: int = 7  # cells around it that this mean is of
+    centre_future: int = 2
+    conditions: tuple[str, ...] = ()  # ways a corpus is heard, each with experts of its own (`experts`)
 
     def asdict(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
@@ -51,8 +52,9 @@ class Shape:
         return cls(**restored)
 
     @property
-    def lookahead_steps(self) -> int:
-        return sum(self.dilations)
+    def reach(self) -> int:
+        """Frames beyond a cell, on either side, that its embeddings depend on, centring apart."""
+        return self.stride * sum(self.dilations)
 
 
 class Output(NamedTuple):
@@ -85,7 +87,11 @@ class Block(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """Base columns of frames to embeddings and gates, two frames to one step."""
+    """Base columns of frames to embeddings and gates, `stride` frames to one step.
+
+    With `centre`, the log-mel bands are taken relative to their mean over the cells around: what is left is
+    movement, and who speaks, into what, in which room matters less.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -93,47 +99,61 @@ class FrameEncoder(nn.Module):
         self.register_buffer("scale", torch.ones(N_BASE))
         self.center: Tensor
         self.scale: Tensor
-        self.stem = nn.Linear(STRIDE * N_BASE, shape.channels)
+        self.stride, self.centre = shape.stride, shape.centre
+        self.around = (shape.centre_past, shape.centre_future)
+        self.cell_steps = CELL_FRAMES // shape.stride
+        self.stem = nn.Linear(shape.stride * N_BASE, shape.channels)
         self.stem_norm = nn.LayerNorm(shape.channels)
         self.dilations = shape.dilations
         self.blocks = nn.ModuleList(Block(shape.channels, d, shape.dropout / 2) for d in shape.dilations)
         self.gate = nn.Linear(shape.channels, shape.gates)
 
     def start(self, frames: Tensor) -> Tensor:
-        """Frames [b, 2 t, F] -> [b, t, c], before the blocks."""
+        """Frames [b, stride t, F], centred if they are to be -> [b, t, c], before the blocks."""
         base = (frames[..., :N_BASE] - self.center) * self.scale
-        pairs = base.reshape(len(base), base.shape[1] // STRIDE, STRIDE * N_BASE)
-        out: Tensor = self.stem_norm(nn.functional.silu(self.stem(pairs)))
+        groups = base.reshape(len(base), base.shape[1] // self.stride, self.stride * N_BASE)
+        out: Tensor = self.stem_norm(nn.functional.silu(self.stem(groups)))
         return out
+
+    def centred(self, frames: Tensor, sums: Tensor) -> Tensor:
+        """Frames [b, 32 n, F] less their share of the mean of the cells around, [b, 32 n, N_BASE].
+
+        Args:
+            sums: [b, past + n + future, >= CENTRED], of the cells and of those around them (0 where none is).
+        """
+        past, future = self.around
+        n = sums.shape[1] - past - future
+        near = sums[..., :CENTRED].unfold(1, past + 1 + future, 1).sum(-1)  # [b, n, CENTRED]
+        mean = near[..., 1:] / near[..., :1].clamp(min=1e-9)
+        bands = frames[..., :N_MELS].reshape(len(frames), n, CELL_FRAMES, N_MELS)
+        bands = (bands - self.centre * (mean - self.center[:N_MELS])[:, :, None]).flatten(1, 2)
+        return torch.cat((bands, frames[..., N_MELS:N_BASE]), -1)
 
     def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Sums of cells [b, n, 2 c + gates] of frames [b, 32 n, F]."""
-        steps = _any_step(valid)
+        steps = _any_step(valid, self.stride)
+        weight = loudness_weight(frames) * valid[..., None]
+        if self.centre:
+            weighted = torch.cat((weight, weight * frames[..., :N_MELS]), -1)
+            cells = weighted.reshape(len(frames), -1, CELL_FRAMES, CENTRED).sum(2)
+            frames = self.centred(frames, nn.functional.pad(cells, (0, 0, *self.around)))
         x = self.start(frames) * steps
         for block, d in zip(self.blocks, self.dilations, strict=True):
             x = block(nn.functional.pad(x, (0, 0, d, d))) * steps
-        return self.sums(x, step_weight(frames, valid))
+        return self.sums(x, weight.reshape(len(weight), -1, self.stride, 1).mean(2))
 
     def sums(self, x: Tensor, weight: Tensor) -> Tensor:
-        """Embeddings [b, 16 n, c] and loudness weights [b, 16 n, 1] -> sums of cells [b, n, gates + 2 c]."""
+        """Embeddings and loudness weights of whole cells, [b, t, c] and [b, t, 1] -> [b, n, gates + 2 c]."""
         gates = (0.02 + torch.sigmoid(self.gate(x))) * weight
         spread = gates.repeat_interleave(x.shape[-1] // gates.shape[-1], -1)
         weighted = spread * x
         every = torch.cat((gates, weighted, weighted * x), -1)
-        return every.reshape(len(x), x.shape[1] // CELL_STEPS, CELL_STEPS, every.shape[2]).sum(2)
+        return every.reshape(len(x), x.shape[1] // self.cell_steps, self.cell_steps, every.shape[2]).sum(2)
 
 
-def step_weight(frames: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Loudness weight [b, t, 1] of encoder steps from frames [b, 2 t, F]; padding weighs nothing."""
-    weight = loudness_weight(frames)
-    if valid is not None:
-        weight = weight * valid[..., None]
-    return weight.reshape(len(weight), weight.shape[1] // STRIDE, STRIDE, 1).mean(2)
-
-
-def _any_step(valid: Tensor) -> Tensor:
-    """[b, 2 t] -> [b, t, 1]: steps with a true frame."""
-    return valid.reshape(len(valid), valid.shape[1] // STRIDE, STRIDE).any(2)[..., None]
+def _any_step(valid: Tensor, stride: int) -> Tensor:
+    """[b, stride t] -> [b, t, 1]: steps with a true frame."""
+    return valid.reshape(len(valid), valid.shape[1] // stride, stride).any(2)[..., None]
 
 
 class MoodNetwork(nn.Module):
@@ -236,62 +256,3 @@ def _affine(x: Tensor, weight: Tensor) -> Tensor:
 
 def _split(values: Tensor) -> Output:
     return Output(values[..., :3], values[..., 3:6].clamp(-4, 1), values[..., 6:])
-
-
-class EncoderStream:
-    """A frame encoder fed piece by piece: the sums of cells come out as of one pass over the whole sound.
-
-    State: what each block still needs (2 x dilation steps), the weights of steps still on their way.
-    """
-
-    def __init__(self, encoder: FrameEncoder) -> None:
-        self._encoder = encoder
-        channels = encoder.stem.out_features
-        self._caches = [torch.zeros(1, d, channels) for d in encoder.dilations]
-        self._weights = torch.zeros(1, 0, 1)
-        self._ready = torch.zeros(1, 0, channels)
-
-    def push(self, frames: Tensor, last: bool = False, length: int | None = None) -> Tensor:
-        """Take frames [t, F]; give the sums [m, gates + 2 c] of the cells that became complete.
-
-        Args:
-            frames: an even number, unless `last`, where whole cells must be complete with padding.
-            last: the sound ends here, give everything.
-            length: how many of `frames` are true, the rest being padding (only with `last`).
-        """
-        encoder = self._encoder
-        x = encoder.start(frames[None])
-        weight = step_weight(frames[None])
-        if length is not None and length < len(frames):
-            valid = (torch.arange(len(frames)) < length)[None]
-            x = x * _any_step(valid)
-            weight = step_weight(frames[None], valid)
-            steps: int | None = -(-length // STRIDE)
-        else:
-            steps = None
-        self._weights = torch.cat((self._weights, weight), 1)
-        missing = (
-            0 if steps is None else x.shape[1] - steps
-        )  # padded steps at the end stay zero in each layer
-        for i, (block, d) in enumerate(zip(encoder.blocks, encoder.dilations, strict=True)):
-            held = torch.cat((self._caches[i], x), 1)
-            if last:
-                held = torch.cat((held, held.new_zeros(1, d, held.shape[2])), 1)
-            elif held.shape[1] <= 2 * d:
-                self._caches[i], x = held, x[:, :0]
-                continue
-            self._caches[i] = held[:, -2 * d :].clone()
-            x = block(held)
-            if missing:
-                x = torch.cat((x[:, :-missing], torch.zeros_like(x[:, -missing:])), 1)
-        self._ready = torch.cat((self._ready, x), 1)
-        whole = self._ready.shape[1] // CELL_STEPS * CELL_STEPS
-        sums = encoder.sums(self._ready[:, :whole], self._weights[:, :whole])[0]
-        self._ready, self._weights = self._ready[:, whole:].clone(), self._weights[:, whole:].clone()
-        return sums
-
-    def state(self) -> list[Tensor]:
-        return [*self._caches, self._weights, self._ready]
-
-    def restore(self, state: Sequence[Tensor]) -> None:
-        *self._caches, self._weights, self._ready = state

@@ -67,8 +67,8 @@ def read_card(name: str, folder: Path = FOLDER) -> Card:
         there = sorted(other.parent.name for other in folder.glob(f"*/{CARD}"))
         raise FileNotFoundError(
             f"no model {name!r} in {folder} (installed: {', '.join(there) or 'none'}): install moodstream "
-            "with its weights (wheels may come without, for the corpora's licences: docs/licences.md), or train "
-            "it on data of your own: `moodstream train TASK --data DIR`"
+            "with its weights (wheels may come without, for the corpora's licences: docs/licences.md), or "
+            "train it on data of your own: `moodstream train TASK --data DIR`"
         )
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:

@@ -26,12 +26,12 @@ def build(
 ) -> PCollection[Written]:
     """The whole graph; gives what is safely stored, PCollection[Written]."""
     done = {} if config.force else sink.done()
+    versions = Engine(speech=config.settings.speech_model).versions()
     return (
         root
         | "media" >> beam.Create(media, reshuffle=False).with_output_types(Media)
         | "spread over workers" >> beam.Reshuffle()
-        | "skip what is done"
-        >> SkipDone(done, config.settings, Engine(speech=config.settings.speech_model).versions(), log.skip if log else None)
+        | "skip what is done" >> SkipDone(done, config.settings, versions, log.skip if log else None)
         | "analyze media" >> AnalyzeMedia(config.settings, log)
         | "write rows" >> WriteRows(sink)
         | "keep a log" >> WriteLog(log)

@@ -16,6 +16,7 @@ import click
 from moodstream.pipelines.commands.analyze import STOPPED, analyze
 from moodstream.pipelines.commands.compact import compact
 from moodstream.pipelines.commands.export import export
+from moodstream.pipelines.commands.export_model import export_model
 from moodstream.pipelines.commands.land import land
 from moodstream.pipelines.commands.live import live
 from moodstream.pipelines.commands.models import models
@@ -60,6 +61,7 @@ for _command in (
     query,
     export,
     models,
+    export_model,
     train,
     evaluate,
     compact,

@@ -83,7 +83,7 @@ class Engine:
 
     @cached_property
     def listens(self) -> bool:
-        """Whether a diarization model listens to speech; without it, episodes come from the curve's scores."""
+        """Whether a diarization model hears speech; without it, episodes come from the curve's scores."""
         return (FOLDER / "diarization" / CARD).is_file()
 
     def prior(self, modality: str) -> tuple[Float, Float]:

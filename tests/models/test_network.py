@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from moodstream.models.features import N_COLUMNS
-from moodstream.models.network import EncoderStream, MoodNetwork, Shape
+from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.pooling import N_SUMS, cell_sums
 
 SHAPE = Shape(("a", "b", "c"), corpora=("one", "two"))
@@ -21,35 +21,15 @@ def frames(cells: int, seed: int = 0) -> torch.Tensor:
     return 0.5 * torch.randn(32 * cells, N_COLUMNS, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("sizes", [[8], [1, 1, 0, 1, 5], [3, 5], [0, 7, 1]])
-@pytest.mark.parametrize("missing", [0, 1, 2, 13, 31])
-def test_stream_is_one_pass_over_everything(network: MoodNetwork, sizes: list[int], missing: int) -> None:
-    x = frames(8)
-    valid = torch.arange(256)[None] < 256 - missing
-    stream, parts, at = EncoderStream(network.encoder), [], 0
-    for size in sizes[:-1]:
-        parts.append(stream.push(x[at : at + 32 * size]))
-        at += 32 * size
-    parts.append(stream.push(x[at:], last=True, length=256 - missing - at))
-    expected = network.encoder(x[None], valid)[0]
-    torch.testing.assert_close(torch.cat(parts), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_stream_looks_ahead_as_far_as_it_says(network: MoodNetwork) -> None:
-    stream = EncoderStream(network.encoder)
-    steps = SHAPE.lookahead_steps
-    assert len(stream.push(frames(3)[: 2 * (16 + steps) - 2])) == 0
-    assert len(stream.push(frames(3)[:2])) == 1
-
-
-def test_state_restores(network: MoodNetwork) -> None:
-    x = frames(5)
-    first, second = EncoderStream(network.encoder), EncoderStream(network.encoder)
-    before = first.push(x[:70])
-    second.restore([part.clone() for part in first.state()])
-    after = second.push(x[70:], last=True, length=90)
-    expected = network.encoder(x[None], torch.ones(1, 160, dtype=torch.bool))[0]
-    torch.testing.assert_close(torch.cat((before, after)), expected, atol=1e-5, rtol=1e-5)
+def test_centring_takes_away_what_stays(network: MoodNetwork) -> None:
+    shape = Shape(("a",), channels=8, gates=2, dilations=(1,), stride=4, centre=1.0)
+    torch.manual_seed(0)
+    encoder = MoodNetwork(shape).eval().requires_grad_(False).encoder
+    x, colour = frames(4), torch.linspace(-1, 1, 64)
+    valid = torch.ones(1, 128, dtype=torch.bool)
+    other = torch.cat((x[:, :64] + colour, x[:, 64:]), 1)
+    torch.testing.assert_close(encoder(x[None], valid), encoder(other[None], valid), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(network.encoder(x[None], valid), network.encoder(other[None], valid), atol=1e-2)
 
 
 def test_batch_is_its_single_members(network: MoodNetwork) -> None:

@@ -125,9 +125,7 @@ def test_a_label_that_a_corpus_lacks_costs_it_nothing(trained: tuple[Path, Path]
     owner = torch.tensor([0, 30])  # of a, which has "noisy", and of b, which has not
     none = torch.zeros(2, 3)
     losses = [
-        fitting._losses(
-            Output(none, none, torch.tensor([[0, 0, value]] * 2)), targets, owner, TOY.recipe, 0.0
-        )
+        fitting.losses(Output(none, none, torch.tensor([[0, 0, value]] * 2)), targets, owner, TOY.recipe, 0.0)
         for value in (0.0, 5.0)
     ]
     assert losses[1][0] > losses[0][0] + 1

@@ -11,9 +11,18 @@ from torch import Tensor
 
 from moodstream.models.audio import AudioModels, hush
 from moodstream.models.base import CELL_FRAMES, HOP, AudioEstimates, Estimates, Float
-from moodstream.models.features import COLUMNS, LEFT, LOOKAHEAD_FRAMES, PAST_FRAMES, WINDOW, base_columns
+from moodstream.models.features import (
+    COLUMNS,
+    LEFT,
+    LOOKAHEAD_FRAMES,
+    N_BASE,
+    N_MELS,
+    PAST_FRAMES,
+    WINDOW,
+    base_columns,
+)
 from moodstream.models.features import _constants as constants
-from moodstream.models.network import CELL_STEPS, STRIDE, MoodNetwork
+from moodstream.models.network import FrameEncoder, MoodNetwork
 from moodstream.models.pooling import cell_sums, loudness_weight
 
 
@@ -44,16 +53,35 @@ def reference_frames(samples: Float) -> Tensor:
 
 
 def reference_encoder(network: MoodNetwork, frames: Tensor) -> Tensor:
-    """Embeddings [t, c] of frames [2 t or 2 t - 1, F], each layer one "same" convolution over everything."""
+    """Embeddings [t / stride, c] of frames [t, F], each layer one "same" convolution over everything."""
     encoder = network.encoder
-    padding = frames[:1].new_zeros(len(frames) % STRIDE, frames.shape[1])
-    x = encoder.start(torch.cat((frames, padding))[None])
+    x = encoder.start(reference_centred(encoder, frames)[None])
     for block, d in zip(encoder.blocks, encoder.dilations, strict=True):
         channels = x.shape[2]
         kernel = block.taps.weight.reshape(channels, 3, channels).permute(0, 2, 1)  # type: ignore[union-attr,operator]
         h = torch.nn.functional.conv1d(x.transpose(1, 2), kernel, block.taps.bias, padding=d, dilation=d)  # type: ignore[union-attr,arg-type]
         x = block.norm(x + block.mix(torch.nn.functional.silu(h.transpose(1, 2))))  # type: ignore[operator]
     return x[0]
+
+
+def reference_centred(encoder: FrameEncoder, frames: Tensor) -> Tensor:
+    """Base columns of frames [t, F], their bands less a share of the mean around each cell.
+
+    Zeros, which are centred too, follow where the last step of the encoder is not complete.
+    """
+    padding = frames.new_zeros(-len(frames) % encoder.stride, N_BASE)
+    base = torch.cat((frames[:, :N_BASE], padding))
+    if not encoder.centre:
+        return base
+    weight = loudness_weight(frames)
+    past, future = encoder.around
+    for cell in range(-(-len(frames) // CELL_FRAMES)):
+        near = slice(max(cell - past, 0) * CELL_FRAMES, (cell + future + 1) * CELL_FRAMES)
+        mean = (weight[near] * frames[near, :N_MELS]).sum(0) / weight[near].sum()
+        base[cell * CELL_FRAMES : (cell + 1) * CELL_FRAMES, :N_MELS] -= encoder.centre * (
+            mean - encoder.center[:N_MELS]
+        )
+    return base
 
 
 @torch.inference_mode()
@@ -69,8 +97,9 @@ def reference(models: AudioModels, samples: Float) -> AudioEstimates:
 def _estimates(network: MoodNetwork, frames: Tensor, cells: int) -> Estimates:
     x = reference_encoder(network, frames)
     weight = loudness_weight(frames)
-    weight = torch.cat((weight, torch.zeros(len(frames) % STRIDE, 1)))
-    weight = (weight[0::2] + weight[1::2]) / 2
+    stride, steps = network.encoder.stride, network.encoder.cell_steps
+    weight = torch.cat((weight, torch.zeros(-len(frames) % stride, 1)))
+    weight = sum((weight[i::stride] for i in range(stride)), torch.zeros(())) / stride
     gates = (0.02 + torch.sigmoid(network.encoder.gate(x))) * weight
     spread = gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
     every = torch.cat((gates, spread * x, spread * x * x), 1)
@@ -78,7 +107,7 @@ def _estimates(network: MoodNetwork, frames: Tensor, cells: int) -> Estimates:
     for cell in range(cells):
         first = max(cell - network.shape.past_cells, 0)
         last = min(cell + network.shape.future_cells + 1, cells)
-        learned = every[first * CELL_STEPS : last * CELL_STEPS].sum(0, keepdim=True)
+        learned = every[first * steps : last * steps].sum(0, keepdim=True)
         part = frames[first * CELL_FRAMES : last * CELL_FRAMES]
         padded = torch.nn.functional.pad(part, (0, 0, 0, -len(part) % CELL_FRAMES))
         output = network.heads(learned, cell_sums(padded, len(part)).sum(0, keepdim=True))[0]
