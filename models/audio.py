@@ -268,22 +268,26 @@ class CellStream:
     def _give(self, last: bool) -> AudioEstimates:
         """Estimates of the cells that have their whole window, or with `last` of all that remain."""
         models = self._models
-        encoded = [part for part, encoder in zip(self._learned, self._encoders, strict=True) if encoder]
-        known = min(len(part) for part in (self._fixed, *encoded))
-        ready = known if last else max(known - models.future, 0)
-        begin, end = self._next - self._first, ready
+        known = [
+            len(self._fixed if encoder is None else part)
+            for part, encoder in zip(self._learned, self._encoders, strict=True)
+        ]
+        ahead = [(n, network.shape.future_cells) for n, network in zip(known, models.networks, strict=True)]
+        if models.turns is not None:
+            ahead.append((len(self._fixed), TURNS_FUTURE))
+        begin, end = self._next - self._first, max(min(n - (0 if last else future) for n, future in ahead), 0)
         windows = []
-        for network, learned in zip(models.networks, self._learned, strict=True):
+        for network, learned, n in zip(models.networks, self._learned, known, strict=True):
             if end <= begin:
                 windows.append(models.no_cells(network))
                 continue
             past, future = network.shape.past_cells, network.shape.future_cells
             both = (learned if learned.shape[1] else self._fixed[:, :0], self._fixed)
-            mine, fixed = (window_sums(part[:known], past, future)[begin:end] for part in both)
+            mine, fixed = (window_sums(part[:n], past, future)[begin:end] for part in both)
             windows.append((mine, fixed))
         estimates = hush(models._estimates(self._next, windows), self._fixed[begin : max(end, begin)])
         if models.turns is not None:
-            turns = self._turns(models.turns, known).cut(begin, max(end, begin))
+            turns = self._turns(models.turns, len(self._fixed)).cut(begin, max(end, begin))
             estimates = replace(estimates, speech=replace(estimates.speech, turns=turns))
         self._next += max(end - begin, 0)
         forget = max(self._next - models.past - self._first, 0)

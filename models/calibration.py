@@ -51,12 +51,12 @@ def calibrate(
             scales[name] = round(float(np.quantile(distance, 0.9)) / NormalDist().inv_cdf(0.95), 4)
         changes.append(table[f"{name}_std"] * scales[name])
         coverage[name] = round(interval_coverage(values[0], values[1], values[2] * scales[name]), 4)
-    ece = expected_calibration_error(truth, softmax(labelled / temperature)) if len(rows) else float("nan")
+    ece = round(expected_calibration_error(truth, softmax(labelled / temperature)), 4) if len(rows) else None
     table = table.with_columns(changes).drop("logits", "own_logits")
     return table, {
         "temperature": round(float(temperature), 4),
         "std_scale": scales,
-        "ece": round(ece, 4),
+        "ece": ece,
         "coverage": coverage,
     }
 

@@ -91,7 +91,7 @@ def test_a_long_stream_forgets_only_what_no_window_needs(models: AudioModels) ->
 
 def test_cells_come_within_the_declared_lookahead(models: AudioModels) -> None:
     stream = models.stream()
-    ahead_s = 1.5 + 1.0 + 0.5 + 16 / 64 + 195 / 16_000  # window, reach of the encoder, centring, front end
+    ahead_s = 1.0 + 1.0 + 0.5 + 16 / 64 + 195 / 16_000  # window, reach of the encoder, centring, front end
     assert len(stream.push(sound(int((0.5 + ahead_s) * 16_000) - 600))) == 0
     assert len(stream.push(sound(1200))) == 1
 

@@ -33,6 +33,6 @@ def test_the_same_seed_gives_the_same_weights(task: str, corpora: Path, tmp_path
     assert card.machine.startswith(("cpu", "cuda", "NVIDIA"))
     assert {"predictions", "folds", "recipe", "code"} < set(card.hashes)
     assert set(card.corpora) == set(card.commercial)
-    assert "non-commercial" in (one / licences.FILE).read_text()
+    assert "research" in (one / licences.FILE).read_text()
     found = training.evaluate(task, folder=tmp_path / "one", stored=True)
     assert harness.rounded(found.measures) == card.metrics

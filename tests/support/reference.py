@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodstream.models.audio import AudioModels, hush
+from moodstream.models.audio import AudioModels, Network, hush
 from moodstream.models.base import CELL_FRAMES, HOP, AudioEstimates, Estimates, Float
 from moodstream.models.features import (
     COLUMNS,
@@ -22,7 +22,9 @@ from moodstream.models.features import (
     base_columns,
 )
 from moodstream.models.features import _constants as constants
-from moodstream.models.network import FrameEncoder, MoodNetwork
+from moodstream.models.harmony import harmony_of
+from moodstream.models.music_network import MusicNetwork
+from moodstream.models.network import FrameEncoder
 from moodstream.models.pooling import cell_sums, loudness_weight
 
 
@@ -52,7 +54,7 @@ def reference_frames(samples: Float) -> Tensor:
     return torch.cat((base, cepstra[at], 4.0 * deltas[at], 8.0 * accelerations[at], joined), 1)
 
 
-def reference_encoder(network: MoodNetwork, frames: Tensor) -> Tensor:
+def reference_encoder(network: Network, frames: Tensor) -> Tensor:
     """Embeddings [t / stride, c] of frames [t, F], each layer one "same" convolution over everything."""
     encoder = network.encoder
     x = encoder.start(reference_centred(encoder, frames)[None])
@@ -89,20 +91,14 @@ def reference(models: AudioModels, samples: Float) -> AudioEstimates:
     """What a stream must give for a whole sound [n], n >= 1: all its cells."""
     frames = reference_frames(samples)
     cells = -(-len(frames) // CELL_FRAMES)
-    speech, music, activity = (_estimates(network, frames, cells) for network in models.networks)
+    played = harmony_of(samples)
+    speech, music, activity = (_estimates(network, frames, cells, played) for network in models.networks)
     padded = torch.nn.functional.pad(frames, (0, 0, 0, -len(frames) % CELL_FRAMES))
     return hush(AudioEstimates(0, activity.scores, speech, music), cell_sums(padded, len(frames)))
 
 
-def _estimates(network: MoodNetwork, frames: Tensor, cells: int) -> Estimates:
-    x = reference_encoder(network, frames)
-    weight = loudness_weight(frames)
-    stride, steps = network.encoder.stride, network.encoder.cell_steps
-    weight = torch.cat((weight, torch.zeros(-len(frames) % stride, 1)))
-    weight = sum((weight[i::stride] for i in range(stride)), torch.zeros(())) / stride
-    gates = (0.02 + torch.sigmoid(network.encoder.gate(x))) * weight
-    spread = gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
-    every = torch.cat((gates, spread * x, spread * x * x), 1)
+def _estimates(network: Network, frames: Tensor, cells: int, played: Tensor) -> Estimates:
+    every, steps = _learned(network, frames)
     means, stds, scores = [], [], []
     for cell in range(cells):
         first = max(cell - network.shape.past_cells, 0)
@@ -110,8 +106,25 @@ def _estimates(network: MoodNetwork, frames: Tensor, cells: int) -> Estimates:
         learned = every[first * steps : last * steps].sum(0, keepdim=True)
         part = frames[first * CELL_FRAMES : last * CELL_FRAMES]
         padded = torch.nn.functional.pad(part, (0, 0, 0, -len(part) % CELL_FRAMES))
-        output = network.heads(learned, cell_sums(padded, len(part)).sum(0, keepdim=True))[0]
+        fixed = cell_sums(padded, len(part)).sum(0, keepdim=True)
+        if isinstance(network, MusicNetwork):
+            fixed = torch.cat((fixed, played[first:last].sum(0, keepdim=True)), 1)
+        output = network.heads(learned, fixed)[0]
         means.append(torch.where(network.known > 0, output.mean, torch.nan))
         stds.append(torch.where(network.known > 0, output.log_std.exp().clamp(0.01, 2.0), torch.nan))
         scores.append(torch.softmax(output.logits, -1))
     return Estimates(0, *(torch.cat(part).numpy() for part in (means, stds, scores)))
+
+
+def _learned(network: Network, frames: Tensor) -> tuple[Tensor, int]:
+    """Sums of single steps [t, gates + 2 c], and how many are a cell; none where no network listens."""
+    if network.encoder is None:
+        return torch.zeros(0, 0), 0
+    x = reference_encoder(network, frames)
+    weight = loudness_weight(frames)
+    stride, steps = network.encoder.stride, network.encoder.cell_steps
+    weight = torch.cat((weight, torch.zeros(-len(frames) % stride, 1)))
+    weight = sum((weight[i::stride] for i in range(stride)), torch.zeros(())) / stride
+    gates = (0.02 + torch.sigmoid(network.encoder.gate(x))) * weight
+    spread = gates.repeat_interleave(x.shape[1] // gates.shape[1], 1)
+    return torch.cat((gates, spread * x, spread * x * x), 1), steps

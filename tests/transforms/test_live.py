@@ -109,7 +109,8 @@ def test_final_rows_are_those_of_batch(
     for name in ("curve", "episode", "summary"):
         assert rows_of(found, name).keys() == rows_of(wanted, name).keys()
         for key, row in rows_of(wanted, name).items():
-            assert_same(rows_of(found, name)[key], row)
+            # Single precision: where nothing is above 4 kHz, discriminants amplify how the sums were rounded.
+            assert_same(rows_of(found, name)[key], row, atol=5e-4)
 
 
 def test_what_is_told_depends_on_the_media_and_not_on_the_cuts(engine: Engine, call: Float) -> None:
