@@ -118,7 +118,8 @@ def test_long_media_come_in_portions_and_the_media_row_last(
     engine: Engine, song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("moodstream.transforms.analyze.ROWS_A_COMMIT", 5)
-    commits = list(analyze_media(Media("song", (Part(str(song), "audio"),)), engine, Settings(gather_s=2)))
+    monkeypatch.setattr("moodstream.transforms.session.Session.gather_s", 2)
+    commits = list(analyze_media(Media("song", (Part(str(song), "audio"),)), engine, Settings()))
     assert len(commits) > 1
     assert ["media" in commit.rows for commit in commits] == [False] * (len(commits) - 1) + [True]
     monkeypatch.undo()
