@@ -64,9 +64,7 @@ def test_what_ships_is_small() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            "valence", marks=pytest.mark.xfail(strict=True, reason="the encoder hears more than it")
-        ),
+        pytest.param("valence", marks=pytest.mark.xfail(strict=True, reason="its teacher hears more")),
         "arousal",
         "dominance",
     ],
