@@ -75,7 +75,6 @@ class AudioModels:
         self.turns = turns and turns[0].eval().requires_grad_(False)
         self.turns_card = turns and turns[1]
         self.past = max(TURNS_PAST, *(network.shape.past_cells for network in networks))
-        self.future = max(TURNS_FUTURE, *(network.shape.future_cells for network in networks))
         self.harmony = any(isinstance(network, MusicNetwork) for network in networks)
         self.width = N_SUMS + self.harmony * N_HARMONY  # of the fixed sums of a cell
 
