@@ -44,7 +44,7 @@ check: $(STAMP) ## Layout, lint, format and types
 	$(BIN)/python infra/check.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy models transforms sinks pipelines infra/*.py infra/flink/*.py
+	$(BIN)/mypy models transforms sinks pipelines infra/*.py infra/flink/*.py infra/kafka/*.py
 
 format: $(STAMP) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,7 @@ trap finish EXIT
 say() { printf '\n==> %s\n' "$*"; }
 
 say "Starting a broker"
-"$bin/python" infra/kafka/broker.py >"$work/address" 2>"$work/broker.log" &
+"$bin/python" -m infra.kafka.broker >"$work/address" 2>"$work/broker.log" &
 started+=($!)
 until [ -s "$work/address" ]; do
     kill -0 "${started[0]}" 2>/dev/null || { cat "$work/broker.log" >&2; exit 1; }

@@ -7,21 +7,19 @@ job server that belongs to its Flink version instead.
     with JobServer() as server:
         beam.Pipeline(options=PipelineOptions(server.options()))
 
-As a command, `python infra/flink/job_server.py` starts one, prints the options for a pipeline and stays until
+As a command, `python -m infra.flink.job_server` starts one, prints the options for a pipeline and stays until
 Ctrl-C; with `--fetch` it only fills the cache.
 """
 
 import contextlib
-import hashlib
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import IO, Self
+
+from infra import java
 
 POM = Path(__file__).with_name("pom.xml")
 MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
@@ -29,46 +27,16 @@ MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 def missing() -> str | None:
     """What this machine lacks to run Flink, in words; None if nothing."""
-    lacking = [name for name in ("java", "mvn") if shutil.which(name) is None]
-    return f"Flink needs {' and '.join(lacking)}, not installed here" if lacking else None
+    return java.missing("Flink")
 
 
 def jars() -> Path:
     """The folder with Beam's Flink runner and all it needs, filled by Maven if this is the first time.
 
     Raises:
-        RuntimeError: Maven could not bring the jars; the message holds the end of its output.
+        RuntimeError: Maven could not bring the jars.
     """
-    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moodstream"
-    folder = Path(os.environ.get("MOODSTREAM_FLINK_JARS") or cache / f"flink-{digest}")
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
-    done = subprocess.run(
-        [*command, f"-DoutputDirectory={unfinished}", "-DincludeScope=runtime"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        shutil.rmtree(unfinished)
-        raise RuntimeError(f"Maven could not bring Flink's jars:\n{(done.stdout + done.stderr)[-2000:]}")
-    try:
-        unfinished.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(unfinished)
-    return folder
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    return java.jars("flink", POM)
 
 
 class JobServer:
@@ -88,7 +56,7 @@ class JobServer:
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="moodstream-flink-"))
         self.log = self.log or self._folder / "log"
-        self.job_port, self.artifact_port = _free_ports(2)
+        self.job_port, self.artifact_port = java.free_ports(2)
         with self.log.open("wb") as output:
             self._process = self._start(output)
         try:
@@ -99,28 +67,21 @@ class JobServer:
         return self
 
     def _start(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        java = ["java", "-Xmx768m", "-XX:+UseSerialGC", f"-Djava.io.tmpdir={self._folder}"]
+        command = ["java", "-Xmx768m", "-XX:+UseSerialGC", f"-Djava.io.tmpdir={self._folder}"]
         for package in ("lang", "util", "net", "nio", "util.concurrent", "lang.invoke"):
-            java += ["--add-opens", f"java.base/java.{package}=ALL-UNNAMED"]
+            command += ["--add-opens", f"java.base/java.{package}=ALL-UNNAMED"]
         ports = ["--job-port", str(self.job_port), "--artifact-port", str(self.artifact_port)]
         server = [*ports, "--expansion-port", "-1", "--flink-master", self.flink_master]
         return subprocess.Popen(
-            [*java, "-cp", f"{jars()}/*", MAIN, "--job-host", "127.0.0.1", *server],
+            [*command, "-cp", f"{jars()}/*", MAIN, "--job-host", "127.0.0.1", *server],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=self._folder,
         )
 
     def _wait(self) -> None:
-        end = time.monotonic() + self.start_s
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.job_port), 1).close()
-                return
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"Flink's job server did not start:\n{self.tail()}") from None
-                time.sleep(0.1)
+        if not java.wait_for_port(self.job_port, lambda: self._process.poll() is None, self.start_s):
+            raise RuntimeError(f"Flink's job server did not start:\n{self.tail()}")
 
     def tail(self) -> str:
         """The end of what the Java process wrote."""
@@ -140,12 +101,7 @@ class JobServer:
         self._process.wait()
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        java.stop(self._process, 10)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -6,22 +6,20 @@ The jars come from Maven once, by the list in `pom.xml` beside this file, into a
     with Broker() as broker:
         KafkaProducer(bootstrap_servers=broker.bootstrap)
 
-As a command, `python infra/kafka/broker.py` starts one, prints its address and stays until Ctrl-C; with
+As a command, `python -m infra.kafka.broker` starts one, prints its address and stays until Ctrl-C; with
 `--fetch` it only fills the cache.
 """
 
 import contextlib
-import hashlib
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from pathlib import Path
 from typing import Self
+
+from infra import java
 
 POM = Path(__file__).with_name("pom.xml")
 _PROPERTIES = """
@@ -45,46 +43,16 @@ log.cleaner.dedupe.buffer.size=4194304
 
 def missing() -> str | None:
     """What this machine lacks to run a broker, in words; None if nothing."""
-    lacking = [name for name in ("java", "mvn") if shutil.which(name) is None]
-    return f"a Kafka broker needs {' and '.join(lacking)}, not installed here" if lacking else None
+    return java.missing("a Kafka broker")
 
 
 def jars() -> Path:
     """The folder with Kafka and all it needs, filled by Maven if this is the first time.
 
     Raises:
-        RuntimeError: Maven could not bring the jars; the message holds the end of its output.
+        RuntimeError: Maven could not bring the jars.
     """
-    digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moodstream"
-    folder = Path(os.environ.get("MOODSTREAM_KAFKA_JARS") or cache / f"kafka-{digest}")
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
-    done = subprocess.run(
-        [*command, f"-DoutputDirectory={unfinished}", "-DincludeScope=runtime"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        shutil.rmtree(unfinished)
-        raise RuntimeError(f"Maven could not bring Kafka's jars:\n{(done.stdout + done.stderr)[-2000:]}")
-    try:
-        unfinished.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(unfinished)
-    return folder
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    return java.jars("kafka", POM)
 
 
 class Broker:
@@ -99,7 +67,7 @@ class Broker:
         self._owned = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="moodstream-kafka-"))
         self.start_s = start_s
-        self.port, self._controller = _free_ports(2)
+        self.port, self._controller = java.free_ports(2)
 
     @property
     def bootstrap(self) -> str:
@@ -131,12 +99,7 @@ class Broker:
 
     def stop(self) -> None:
         """Stop the Java process; its data stay."""
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        java.stop(self._process, 20)
 
     def wait(self) -> None:
         """Return when the Java process has ended."""
@@ -152,16 +115,9 @@ class Broker:
         return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars()}/*", main]
 
     def _wait(self) -> None:
-        end = time.monotonic() + self.start_s
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > end:
-                    tail = (self.folder / "log").read_text(errors="replace")[-4000:]
-                    raise RuntimeError(f"the broker did not start:\n{tail}") from None
-                time.sleep(0.05)
+        if not java.wait_for_port(self.port, lambda: self._process.poll() is None, self.start_s):
+            tail = (self.folder / "log").read_text(errors="replace")[-4000:]
+            raise RuntimeError(f"the broker did not start:\n{tail}")
 
 
 def main() -> None:
