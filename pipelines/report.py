@@ -20,7 +20,8 @@ from moodstream.transforms.errors import UsageError
 _MARK = "/*DATA*/"
 _SUMMARY = (
     *("emotion", "quadrant", "moods", "profile", "dynamics", "representative_start_ms", "estimated_share"),
-    *("loudness_lufs_mean", "key", "talk_ms", "non_talk_ms", "interruptions", "sentiment_by_quarter"),
+    *("loudness_lufs_mean", "key", "talk_ms", "non_talk_ms", "interruptions", "overlap_ms"),
+    "sentiment_by_quarter",
     *("valence_mean", "valence_std", "valence_slope", "arousal_mean", "arousal_std", "arousal_slope"),
 )
 _LETTERS = {"": ".", "speech": "s", "music": "m", "speech+music": "b", "silence": "_", "other": "o"}

@@ -218,6 +218,7 @@ def summary(track: Track) -> Text:
     facts += [f"talks {row['talk_ms'] / 1000:.0f} s"] if row["talk_ms"] is not None else []
     facts += [f"nobody talks {row['non_talk_ms'] / 1000:.0f} s"] if row["non_talk_ms"] is not None else []
     facts += [f"interrupts {row['interruptions']} times"] if row["interruptions"] is not None else []
+    facts += [f"at the same time {row['overlap_ms'] / 1000:.0f} s"] if row["overlap_ms"] is not None else []
     if row["sentiment_by_quarter"]:
         quarters = ("–" if q is None else f"{q:+.1f}" for q in row["sentiment_by_quarter"])
         facts.append(f"sentiment by quarter {' '.join(quarters)}")

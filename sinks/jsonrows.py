@@ -45,6 +45,9 @@ def from_json(name: str, values: Iterable[bytes]) -> pa.Table:
     rows = []
     for value in values:
         row: dict[str, Any] = json.loads(value)
+        for column in schema:
+            if column.nullable:
+                row.setdefault(column.name, None)  # rows of an older version lack the newest columns
         if row.keys() != set(schema.names):
             raise ValueError(f"a row of {name} with columns {sorted(row.keys() ^ set(schema.names))}")
         for column in maps:

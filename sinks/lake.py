@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
-from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake import DeltaTable, Schema, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from moodstream.sinks.base import Sink, WriteRows
@@ -54,13 +54,21 @@ def patiently(attempt: Callable[[], T], doing: str) -> T:
 
 
 def create(path: Path, table: str) -> DeltaTable:
-    """One Delta table of the lake at `path`, made if it does not exist; safe when many call it at once."""
+    """One Delta table of the lake at `path`, made if it does not exist, with the columns of this version.
+
+    Safe when many call it at once.
+    """
     folder = path / table
 
     def attempt() -> DeltaTable:
         if not DeltaTable.is_deltatable(str(folder)):
             DeltaTable.create(folder, STORED[table], mode="ignore", configuration=_CONFIGURATION)
-        return DeltaTable(folder)
+        delta = DeltaTable(folder)
+        there = {column.name for column in delta.schema().fields}
+        wanted = Schema.from_arrow(STORED[table]).fields
+        if missing := [column for column in wanted if column.name not in there]:
+            delta.alter.add_columns(missing)  # a lake of an older version: null in its rows
+        return delta
 
     return patiently(attempt, f"create the lake {path}")
 

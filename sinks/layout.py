@@ -173,8 +173,15 @@ def check(path: Path) -> None:
 def read(path: Path, table: str, columns: list[str] | None = None) -> pl.DataFrame:
     """All rows of one table, counted or not."""
     sources = files(path, table)
-    rows = pl.scan_parquet(sources) if sources else pl.LazyFrame(STORED[table].empty_table())
-    return rows.select(columns or pl.all()).collect()
+    return scan(sources, table).select(columns or pl.all()).collect()
+
+
+def scan(sources: list[str], table: str) -> pl.LazyFrame:
+    """Rows of files of one table; columns that files of an older version lack are null."""
+    empty = pl.DataFrame(STORED[table].empty_table())
+    if not sources:
+        return empty.lazy()
+    return pl.scan_parquet(sources, glob=False, schema=empty.schema, missing_columns="insert")
 
 
 def counted(path: Path, columns: list[str] | None = None) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from moodstream.sinks import queries
-from moodstream.sinks.layout import STORED, TABLES, WRITE_ID, Done, check, counted, done, files
+from moodstream.sinks.layout import STORED, TABLES, WRITE_ID, Done, check, counted, done, files, scan
 from moodstream.transforms.errors import UsageError
 
 MODALITIES = ("fused", "symbolic", "music", "speech", "face")  # the best first
@@ -135,7 +135,9 @@ class Lake:
             sources = files(self.path, name, opened=self._opened)
             if sources:
                 listed = ", ".join(_literal(source) for source in sources)
-                connection.execute(f"CREATE VIEW stored.{name} AS SELECT * FROM read_parquet([{listed}])")
+                connection.execute(
+                    f"CREATE VIEW stored.{name} AS SELECT * FROM read_parquet([{listed}], union_by_name=true)"
+                )
             else:
                 connection.register(f"{name}_without_rows", STORED[name].empty_table())
                 connection.execute(f"CREATE VIEW stored.{name} AS SELECT * FROM {name}_without_rows")
@@ -154,7 +156,7 @@ class Lake:
         """The counted media rows of one media, one a take, in order."""
         sources = files(self.path, "media", opened=self._opened)
         if sources:
-            found = _rows(sources, pl.col("media_id") == media_id, columns)
+            found = _rows("media", sources, pl.col("media_id") == media_id, columns)
         else:
             found = pl.DataFrame(STORED["media"].empty_table())
         rows = found.sort("take", "analyzed_at", "analysis_id", WRITE_ID)
@@ -179,7 +181,7 @@ class Lake:
             if sources:
                 same = pl.col(WRITE_ID) == write_id
                 same &= (pl.col("media_id") == media_id) & (pl.col("take") == take)
-                parts.append(_rows(sources, same, columns or list(parts[0].columns)))
+                parts.append(_rows(table, sources, same, columns or list(parts[0].columns)))
         return pl.concat(parts)
 
     def _spans(
@@ -198,9 +200,8 @@ class Lake:
         return rows.join(best, on=["channel", "modality"], how="semi")
 
 
-def _rows(sources: list[str], which: pl.Expr, columns: list[str] | None) -> pl.DataFrame:
-    rows = pl.scan_parquet(sources, glob=False).filter(which)
-    return rows.select(columns or pl.all()).collect()
+def _rows(table: str, sources: list[str], which: pl.Expr, columns: list[str] | None) -> pl.DataFrame:
+    return scan(sources, table).filter(which).select(columns or pl.all()).collect()
 
 
 def _literal(path: str) -> str:

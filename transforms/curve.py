@@ -32,6 +32,7 @@ class SpanInfo:
     model: str
     model_version: str
     emotions_for: str
+    responsible: str | None = None
 
     def columns(self) -> dict[str, Any]:
         """The constant columns of every span row."""
@@ -49,6 +50,7 @@ class SpanInfo:
             "is_final": True,
             "event_time": None,
             "emotions_for": self.emotions_for,
+            "responsible": self.responsible,
         }
 
 

@@ -165,6 +165,7 @@ class Span(Row):
     is_final: bool
     event_time: datetime | None  # UTC, live rows only
     emotions_for: str  # whose emotions were asked for: customer (default) or all
+    responsible: str | None = field(default=None, kw_only=True)  # who answers for asking for all
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class Summary(Span):
     sentiment_by_quarter: list[float | None] | None  # calls: -5..5
     features: dict[str, float] | None  # musical context (tempo_bpm, loudness_range_lu, ...), on request
     key: str | None  # musical key, on request
+    overlap_ms: int | None = field(default=None, kw_only=True)  # calls: this side talks while another does
 
 
 @dataclass(frozen=True)

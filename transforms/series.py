@@ -150,5 +150,6 @@ def _series(table: pa.Table, n: int, activity: npt.NDArray[np.int8], loudness: F
         offsets[0] : offsets[-1]
     ]
     scores[cells[~known]] = 0
-    shared = {name: table[name][0].as_py() for name in _SHARED}
+    there = set(table.column_names)  # rows of an older version lack the newest columns
+    shared = {name: table[name][0].as_py() for name in _SHARED if name in there}
     return Series(shared, labels, mean, scores, activity, loudness)

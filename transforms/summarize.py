@@ -125,6 +125,7 @@ class Summarizer:
             "loudness_lufs_mean": 10 * float(np.log10(power[1] / power[0])) if power[0] else None,
             "talk_ms": talk and talk.talk_ms,
             "non_talk_ms": talk and talk.non_talk_ms,
+            "overlap_ms": talk and talk.overlap_ms,
             "interruptions": talk and talk.interruptions,
             "sentiment_by_quarter": self._sentiment() if talk and estimated else None,
             "features": None,

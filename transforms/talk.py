@@ -24,10 +24,11 @@ class Talk:
     talk_ms: int
     non_talk_ms: int  # time in which no side talks: the same for all sides
     interruptions: int
+    overlap_ms: int = 0  # time in which this side and another talk
 
 
 def measure_talk(talking: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Talk]:
-    """Talk time, silence and interruptions of each side.
+    """Talk time, silence, interruptions and overlap of each side.
 
     A side interrupts when it starts a turn of at least `SHORTEST_CELLS` while another side is in a turn that
     has lasted `FLOOR_CELLS` or more and goes on over that start.
@@ -39,17 +40,18 @@ def measure_talk(talking: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Talk
         >>> agent = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0, 0], bool)
         >>> customer = np.array([0, 0, 0, 0, 1, 1, 1, 1], bool)
         >>> measure_talk({"agent": agent, "customer": customer})["customer"]
-        Talk(talk_ms=2000, non_talk_ms=1000, interruptions=1)
+        Talk(talk_ms=2000, non_talk_ms=1000, interruptions=1, overlap_ms=1000)
     """
     length = max((len(side) for side in talking.values()), default=0)
-    anyone = np.zeros(length, bool)
+    talkers = np.zeros(length, np.int64)
     for side in talking.values():
-        anyone[: len(side)] |= side
+        talkers[: len(side)] += side
     spans = {name: turns(side) for name, side in talking.items()}
     return {
         name: Talk(
             talk_ms=int(side.sum()) * STEP_MS,
-            non_talk_ms=int((~anyone).sum()) * STEP_MS,
+            non_talk_ms=int((talkers == 0).sum()) * STEP_MS,
+            overlap_ms=int((side & (talkers[: len(side)] > 1)).sum()) * STEP_MS,
             interruptions=sum(
                 end - start >= SHORTEST_CELLS
                 and any(_has_floor(theirs, start) for other, theirs in spans.items() if other != name)

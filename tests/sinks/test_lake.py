@@ -8,12 +8,14 @@ import time
 
 import apache_beam as beam
 import polars as pl
+import pyarrow as pa
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
+from deltalake import DeltaTable, write_deltalake
 
 from moodstream.sinks.lake import LakeSink, WriteLake, done
 from moodstream.sinks.lake import append as lake_append
-from moodstream.sinks.layout import TABLES, WriteIds, files, read, write_id_at
+from moodstream.sinks.layout import STORED, TABLES, WriteIds, files, read, write_id_at
 from moodstream.sinks.parquet import ParquetSink, WriteParquet
 from moodstream.sinks.read import Lake
 from moodstream.sinks.stores import open_store
@@ -54,6 +56,31 @@ def test_every_row_comes_back_as_it_went_in(sink, commit):
         found = lake.rows(table, name)
         assert pl.DataFrame(found).equals(pl.DataFrame(rows)), table
         assert found.schema.names == SCHEMAS[table].names
+
+
+def test_a_lake_of_an_older_version_gets_the_new_columns(tmp_path, commit):
+    new = {"responsible", "overlap_ms"}
+    path, old = tmp_path / "lake", commit("old")
+    for number, table in enumerate(TABLES):
+        rows = old.rows.get(table, SCHEMAS[table].empty_table())
+        rows = rows.select([name for name in rows.column_names if name not in new])
+        rows = rows.append_column(STORED[table].field("write_id"), pa.array([1] * len(rows), pa.int64()))
+        stats = {"delta.dataSkippingStatsColumns": "media_id,take,write_id"}
+        DeltaTable.create(path / table, rows.schema, configuration=stats)
+        if len(rows):
+            write_deltalake(path / table, rows, mode="append")
+        if not number:
+            assert Lake(path).media_ids() == []
+    sink = LakeSink(path)
+    sink.open()
+    lake = put(sink, commit("new"))
+    found = lake.sql(
+        "SELECT media_id, responsible, overlap_ms FROM summary WHERE modality = 'music' ORDER BY 1"
+    )
+    assert found["media_id"].to_pylist() == ["new", "old"]
+    assert found["responsible"].null_count == 2
+    assert lake.rows("curve", "old")["responsible"].null_count == 12 * 2
+    assert len(lake.curve("old")) == len(lake.curve("new")) == 12
 
 
 def test_nothing_is_visible_before_the_flush(sink, commit):

@@ -260,6 +260,8 @@ def test_talk_time():
     assert talk["right"].talk_ms == 1500
     assert talk["left"].non_talk_ms == talk["right"].non_talk_ms == 2500
     assert measure_talk({}) == {}
+    talk = measure_talk({"left": side("###.#"), "right": side(".##"), "third": side("..#.")})
+    assert {name: of.overlap_ms for name, of in talk.items()} == {"left": 1000, "right": 1000, "third": 500}
 
 
 def test_turns_of_silence_and_of_constant_talk():
