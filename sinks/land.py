@@ -1,29 +1,24 @@
-"""Land: result topics into a lake, each row once.
+"""Land: result topics into a store, each row once.
 
-The position of each partition of a topic is kept in the very Delta commit that holds its rows (an application
-transaction): after a crash, what is in the lake says where to go on. Only final rows land.
+The position of each partition of a topic is kept in the store, in the very commit that holds its rows: after
+a crash, what is in the store says where to go on (`sinks/landing.py`). Only final rows land.
 
-What counts in a lake is said in `sinks/layout.py`: a media is there when its media row is. So in each round
-media rows are read first and written last: everything that was committed with or before them is read in
-between. All rows of one analysis carry one `write_id`, made of when the stream began and a hash, so that any
-process gives them the same.
+A media is there when its media row is. So in each round media rows are read first and written last:
+everything that was committed with or before them is read in between.
 
-Conventions: one `Lander` a lake and prefix; a second one is noticed and refused.
+Conventions: one `Lander` a store and prefix; a second one is noticed and refused.
 """
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-
 from moodstream.sinks.jsonrows import from_json
 from moodstream.sinks.kafka import Cluster, Topics, import_kafka
-from moodstream.sinks.lake import LakeSink, create, patiently, writer_properties
-from moodstream.sinks.layout import STORED, TABLES, WRITE_ID, write_id_at
+from moodstream.sinks.land_lake import LakeLanding
+from moodstream.sinks.land_postgres import PostgresLanding
+from moodstream.sinks.landing import Landing
+from moodstream.sinks.layout import TABLES
 from moodstream.transforms.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -31,24 +26,41 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 200_000  # in memory at once
 _POLL_MS = 200
-_HASHED = 1000 << 13  # one millisecond, in write ids
+
+
+def open_landing(to: str | Path) -> Landing:
+    """The landing for `--to`: `postgresql://...`, or the folder of a lake. Nothing is opened yet.
+
+    Raises:
+        UsageError: a store in which nothing can land.
+
+    Example:
+        >>> type(open_landing("lake")).__name__
+        'LakeLanding'
+    """
+    name = str(to)
+    if name.startswith(("postgresql://", "postgres://")):
+        return PostgresLanding(name)
+    if "://" in name or name.startswith("parquet:"):
+        raise UsageError(f"rows land in a local folder (a lake) or a PostgreSQL address, not in {name}")
+    return LakeLanding(name)
 
 
 class Lander:
-    """Reads the topics of results and appends to a lake.
+    """Reads the topics of results and appends to a store.
 
     Args:
         cluster: where Kafka is.
-        lake: the folder of the lake; made if it does not exist.
+        to: the folder of a lake, a PostgreSQL address, or a landing.
         topics: what the topics are called.
 
     Raises:
-        UsageError: no such topics. StoreError: Kafka or the lake refuses.
+        UsageError: no such topics. StoreError: Kafka or the store refuses.
     """
 
-    def __init__(self, cluster: Cluster, lake: str | Path, topics: Topics | None = None) -> None:
-        self.topics, self.path = topics or Topics(), Path(lake)
-        LakeSink(self.path).open()
+    def __init__(self, cluster: Cluster, to: str | Path | Landing, topics: Topics | None = None) -> None:
+        self.topics = topics or Topics()
+        self.landing = to if isinstance(to, Landing) else open_landing(to)
         self._kafka = import_kafka()
         try:
             self._consumer = self._connect(cluster)
@@ -71,23 +83,21 @@ class Lander:
             self._places[table] = [self._kafka.TopicPartition(topic, number) for number in sorted(numbers)]
         every = [place for places in self._places.values() for place in places]
         consumer.assign(every)
-        self._landed: dict[TopicPartition, int] = {}  # where each partition stands in the lake
-        for table, places in self._places.items():
-            delta = create(self.path, table)
-            for place in places:
-                stored = delta.transaction_version(self._name(place))
-                self._landed[place] = stored or 0
-                if stored is None:
-                    consumer.seek_to_beginning(place)
-                else:
-                    consumer.seek(place, stored)
+        self._landed: dict[str, int | None] = dict.fromkeys(map(_name, every))
+        self._landed |= self.landing.open(self._landed)  # where each partition stands in the store
+        for place in every:
+            stored = self._landed[_name(place)]
+            if stored is None:
+                consumer.seek_to_beginning(place)
+            else:
+                consumer.seek(place, stored)
         return consumer
 
     def round(self) -> dict[str, int]:
         """Land everything that is committed now; how many rows of each table.
 
         Raises:
-            StoreError: Kafka or the lake refuses; the next round begins where the lake is.
+            StoreError: Kafka or the store refuses; begin with a new `Lander`, from where the store is.
             UsageError: another process lands the same topics there.
         """
         try:
@@ -95,24 +105,34 @@ class Lander:
             media = list(self._read("media"))
             for table in TABLES:
                 if table != "media":
-                    for values in self._read(table):
-                        landed[table] = landed.get(table, 0) + self._append(table, values)
-            for values in media:
-                landed["media"] = landed.get("media", 0) + self._append("media", values)
+                    for values, after in self._read(table):
+                        landed[table] = landed.get(table, 0) + self._append(table, values, after)
+            for values, after in media:
+                landed["media"] = landed.get("media", 0) + self._append("media", values, after)
         except self._kafka.errors.KafkaError as error:
             raise StoreError(f"Kafka: {error}") from error
         return {table: count for table, count in landed.items() if count}
 
+    def lag(self) -> int:
+        """How many records of results were not read yet when Kafka was last asked."""
+        ends = [(self._consumer.highwater(place), place) for place in self._every()]
+        return sum(max(0, end - self._consumer.position(place)) for end, place in ends if end is not None)
+
     def close(self) -> None:
         self._consumer.close()
+        self.landing.close()
 
     # ------------------------------------------------------------ reading
 
-    def _read(self, table: str) -> Iterator[list[bytes]]:
-        """The rows of a table until where its partitions end now, in portions that fit into memory."""
+    def _every(self) -> "list[TopicPartition]":
+        return [place for places in self._places.values() for place in places]
+
+    def _read(self, table: str) -> Iterator[tuple[list[bytes], dict[str, int]]]:
+        """The rows of a table until where its partitions end now, in portions that fit into memory, each with
+        the positions after it.
+        """
         places = self._places[table]
-        others = [place for place in self._landed if place not in places]
-        self._consumer.pause(*others)
+        self._consumer.pause(*(place for place in self._every() if place not in places))
         self._consumer.resume(*places)
         ends = self._consumer.end_offsets(places)
         values: list[bytes] = []
@@ -120,53 +140,26 @@ class Lander:
             for records in self._consumer.poll(_POLL_MS).values():
                 values += [record.value for record in records]
             if len(values) >= MOST_ROWS:
-                yield values
+                yield values, self._positions(places)
                 values = []
         if values:
-            yield values
+            yield values, self._positions(places)
+
+    def _positions(self, places: "list[TopicPartition]") -> dict[str, int]:
+        return {_name(place): self._consumer.position(place) for place in places}
 
     # ------------------------------------------------------------ writing
 
-    def _append(self, table: str, values: list[bytes]) -> int:
+    def _append(self, table: str, values: list[bytes], after: dict[str, int]) -> int:
         rows = from_json(table, values)
         if "is_final" in rows.column_names:
             rows = rows.filter(rows["is_final"])
         if not len(rows):
             return 0  # where it stands is kept with the next rows
-        stamps = pa.array([write_id_of(analysis) for analysis in rows["analysis_id"].to_pylist()], pa.int64())
-        rows = rows.append_column(STORED[table].field(WRITE_ID), stamps)
-        rows = rows.take(pc.sort_indices(rows[WRITE_ID]))
-        positions = {place: self._consumer.position(place) for place in self._places[table]}
-        marks = [Transaction(self._name(place), position) for place, position in positions.items()]
-
-        def attempt() -> None:
-            delta = DeltaTable(self.path / table)
-            for place in positions:
-                if (delta.transaction_version(self._name(place)) or 0) != self._landed[place]:
-                    raise UsageError(f"another process lands {place.topic} in {self.path}")
-            write_deltalake(
-                delta,
-                rows,
-                mode="append",
-                writer_properties=writer_properties(),
-                commit_properties=CommitProperties(app_transactions=marks, max_commit_retries=0),
-            )
-
-        patiently(attempt, f"write to the lake {self.path}")
-        self._landed |= positions
+        self.landing.append(table, rows, {name: self._landed[name] for name in after}, after)
+        self._landed |= after
         return len(rows)
 
-    def _name(self, place: Any) -> str:
-        return f"moodstream.land/{place.topic}/{place.partition}"
 
-
-def write_id_of(analysis_id: str) -> int:
-    """The write that the rows of a live analysis (`topic/partition/offset@ms`) belong to.
-
-    Raises:
-        ValueError: not the id of a live analysis.
-    """
-    _, at, stamp = analysis_id.rpartition("@")
-    if not at or not stamp.isdigit():
-        raise ValueError(f"{analysis_id!r} is not the id of a live analysis")
-    return write_id_at(int(stamp) / 1000) + zlib.crc32(analysis_id.encode()) % _HASHED
+def _name(place: Any) -> str:
+    return f"moodstream.land/{place.topic}/{place.partition}"

@@ -16,16 +16,16 @@ import pyarrow as pa
 
 from moodstream.sinks.base import Sink, WriteRows
 from moodstream.sinks.copytext import to_csv
+from moodstream.sinks.database import Database, lock_schema, quote
 from moodstream.sinks.layout import TABLES, Done
 from moodstream.transforms.elements import Commit
-from moodstream.transforms.errors import MissingExtraError, StoreError
+from moodstream.transforms.errors import StoreError
 from moodstream.transforms.tables import KEYS, SCHEMAS
 
 if TYPE_CHECKING:
     import psycopg
 
 Key = tuple[str, int]
-_LOCK = 0x6D6F6F64  # "mood": the first of the two numbers of our advisory locks
 _TYPES: dict[pa.DataType, str] = {
     pa.string(): "text",
     pa.int64(): "bigint",
@@ -49,10 +49,6 @@ def column_type(kind: pa.DataType) -> str:
     return _TYPES[kind]
 
 
-def quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def ddl(schema: str) -> Iterator[str]:
     """The statements that create what does not exist yet; they may run any number of times."""
     yield f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}"
@@ -63,6 +59,15 @@ def ddl(schema: str) -> Iterator[str]:
         )
         key = ", ".join(map(quote, KEYS[table]))
         yield f"CREATE TABLE IF NOT EXISTS {quote(schema)}.{quote(table)} ({columns}, PRIMARY KEY ({key}))"
+        yield from new_columns(schema, table, table)
+
+
+def new_columns(schema: str, name: str, table: str) -> Iterator[str]:
+    """Gives a table that an older version made the columns that came since; those may always be null."""
+    columns = [f"{quote(f.name)} {column_type(f.type)}" for f in SCHEMAS[table] if f.nullable]
+    if columns:
+        adds = ", ".join(f"ADD COLUMN IF NOT EXISTS {column}" for column in columns)
+        yield f"ALTER TABLE {quote(schema)}.{quote(name)} {adds}"
 
 
 @dataclass
@@ -91,8 +96,7 @@ class PostgresSink(Sink):
     """
 
     def __init__(self, dsn: str, schema: str = "moodstream") -> None:
-        self.dsn, self.schema = dsn, schema
-        self._connection: psycopg.Connection[Any] | None = None
+        self.database, self.schema = Database(dsn), schema
         self.discard()
 
     def discard(self) -> None:
@@ -100,12 +104,9 @@ class PostgresSink(Sink):
         self._done: dict[Key, _Analysis] = {}
         self._dead: dict[Key, pa.Table] = {}  # of media of which nothing could be analysed
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_connection": None}
-
     def open(self) -> None:
         with self._transaction("cannot use the database") as run:
-            run.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, self.schema))
+            lock_schema(run, self.schema)
             for statement in ddl(self.schema):
                 run.execute(statement)
 
@@ -134,7 +135,7 @@ class PostgresSink(Sink):
         if not done and not dead:
             return
         with self._transaction("the database refused the rows") as run:
-            run.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, self.schema))
+            lock_schema(run, self.schema)
             for key, order in self._stored(run, done):
                 if (done[key].order or order) < order:
                     del done[key]
@@ -147,9 +148,7 @@ class PostgresSink(Sink):
                     self._replace(run, table, done, parts)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self.database.close()
 
     def done(self) -> Done:
         query = f"SELECT media_id, take, content_hash, models, settings FROM {quote(self.schema)}.media"
@@ -202,18 +201,11 @@ class PostgresSink(Sink):
     @contextmanager
     def _transaction(self, failure: str) -> "Iterator[psycopg.Cursor[Any]]":
         try:
-            import psycopg
-        except ImportError as error:
-            raise MissingExtraError("psycopg", "postgres") from error
-        try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(self.dsn, autocommit=True)
-            with self._connection.transaction(), self._connection.cursor() as run:
+            with self.database.transaction(failure) as run:
                 yield run
-        except psycopg.Error as error:
+        except StoreError:
             self.discard()
-            self.close()
-            raise StoreError(f"{failure}: {error}") from error
+            raise
 
 
 def _unzip(keys: Iterable[Key]) -> tuple[list[str], list[int]]:

@@ -259,10 +259,10 @@ class Partition:
 
     def _refuse(self, record: Record, error: PacketError) -> None:
         letter = DeadLetter(
-            media_id="",
+            media_id=record.reference,  # it belongs to no media, and each such record is to be seen
             take=0,
             schema_version=SCHEMA_VERSION,
-            analysis_id=record.reference,
+            analysis_id=f"{record.reference}@{record.time_ms}",
             reference=record.reference,
             source=self.name,
             stage=error.stage,

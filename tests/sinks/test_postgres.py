@@ -181,13 +181,22 @@ def test_writers_beside_each_other(postgres_server, schema, ask, commit, process
     ) == [(f"m{i}", str(24 + i), str(24 + i), 24) for i in range(4)]
 
 
+def test_an_older_database_gets_the_new_columns(sink, ask, commit, postgres_server, schema):
+    with psycopg.connect(postgres_server) as connection:
+        connection.execute(f"ALTER TABLE {schema}.curve DROP COLUMN reason")
+    sink.open()
+    sink.write(commit("a"))
+    sink.flush()
+    assert ask("SELECT DISTINCT reason FROM curve WHERE reason IS NOT NULL") == [("silence",)]
+
+
 def test_no_database():
     with pytest.raises(StoreError, match="cannot use the database"):
         PostgresSink("postgresql://nobody@/nothing?host=/nowhere").open()
 
 
 def test_an_open_sink_travels_without_its_connection(sink):
-    assert pickle.loads(pickle.dumps(sink)).dsn == sink.dsn
+    assert pickle.loads(pickle.dumps(sink)).database.dsn == sink.database.dsn
 
 
 def test_in_a_pipeline(postgres_server, schema, ask, commit):

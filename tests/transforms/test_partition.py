@@ -291,6 +291,7 @@ def test_a_bad_packet_is_a_dead_letter_and_nobody_else_notices(
     rows = run(engine, sent([*packets[:3], packet, *packets[3:]]))
     (letter,) = listed(rows, "dead_letter")
     assert (letter["stage"], letter["error"], letter["reference"]) == (stage, error, "packets/0/3")
+    assert "@" in letter["analysis_id"]  # or it could not land
     wanted = batch(engine, Media("m", (Part("x", "audio"),)), samples)
     own = [row for row in final(rows, "curve") if row["media_id"] == "m"]
     assert difference(own, final(wanted, "curve")) == ""
