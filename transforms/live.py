@@ -200,6 +200,7 @@ class LiveSession(Session):
                 [name, modality, track.sparse, track.state()]
                 for (name, modality), track in self.tracks.items()
             ],
+            "watch": self.watch.state() if self.watch is not None else None,
         }
         if self.channels:
             state |= {
@@ -232,9 +233,11 @@ class LiveSession(Session):
         by_name = {channel.name: channel for channel in self.channels}
         for name, modality, sparse, saved in state["tracks"]:
             info = self._info(name, by_name.get(name), modality)
-            track = Track(info, self.engine, sparse=sparse, revise=True)
+            track = Track(info, self.engine, sparse=sparse, revise=True, watch=self.watch)
             track.restore(saved)
             self.tracks[name, modality] = track
+        if self.watch is not None and state.get("watch") is not None:  # else rules that are new begin now
+            self.watch.restore(state["watch"])
 
 
 def _cell_start(cell: int, rate_hz: int) -> int:

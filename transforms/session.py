@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from moodstream.models.base import (
     ACTIVITIES,
@@ -31,8 +32,10 @@ from moodstream.transforms.features import MusicalContext
 from moodstream.transforms.loudness import Loudness
 from moodstream.transforms.personal import Listener, personal
 from moodstream.transforms.resample import Resample
+from moodstream.transforms.rules import Rule
 from moodstream.transforms.talk import Talk, measure_talk
 from moodstream.transforms.track import Heard, Rows, Track, merge
+from moodstream.transforms.watch import Watch, alert_rows
 
 GATHER_S = 20  # sound gathered for one call of the networks; the rows do not depend on it
 CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
@@ -48,15 +51,22 @@ class Settings:
     """What decides the rows besides the content and the models."""
 
     emotions_for: str = "customer"  # whose emotions on a call: customer, or all (written into every row)
+    responsible: str = ""  # who answers for asking for all (written into every row)
     features: bool = False  # musical context from essentia in the summary
     max_hours: float = 24.0  # a media longer than this is cut there, and said so
     speech_model: str = "speech"  # or "small": its student, faster
     listener: Listener | None = None  # whose ratings shift the curves of the notes that they are of
+    rules: tuple[Rule, ...] = ()  # what is worth an alert
 
     def key(self, media: Media) -> str:
         """A text that changes whenever the rows of this media would."""
         offsets_ms = [part.offset_ms for part in media.parts]
-        mine = {name: value for name, value in asdict(self).items() if name != "listener"}
+        later = ("listener", "responsible", "rules")  # came later: said only where they are in use
+        mine = {name: value for name, value in asdict(self).items() if name not in later}
+        if self.responsible:
+            mine["responsible"] = self.responsible
+        if self.rules:
+            mine["rules"] = [rule.digest for rule in self.rules]
         if self.listener is not None and (mark := self.listener.mark(media)):
             mine["listener"] = mark
         return json.dumps(
@@ -160,6 +170,7 @@ class Session:
         self.channels: list[Channel] = []
         self._meters: list[Loudness] = []
         self.tracks: dict[tuple[str, str], Track] = {}
+        self.watch = Watch(settings.rules, live=self.live) if settings.rules else None
         self.cells = 0  # cells given out on the longest channel
         self.samples = 0  # at the media's own rate
         self.rate_hz = 0
@@ -189,6 +200,10 @@ class Session:
         self._sounding = model.sounding(notes)
         self._notes_end_ms = round(notes.end_of_media_s * 1000)
         self.encoder_ms["symbolic"] = self._notes_end_ms
+        by_name = {channel.name: channel for channel in self.channels}
+        for (name, modality), track in self.tracks.items():  # sound that was there before says so from now on
+            if modality in _OF_NOTES:
+                track.info = self._info(name, by_name.get(name), modality)
 
     def push(self, clip: Clip) -> Rows:
         """The next block of sound, [channels, n]; gives the rows that became final."""
@@ -219,6 +234,9 @@ class Session:
         for (name, modality), track in self.tracks.items():
             musical = {"features": features, "key": key} if features and modality != "speech" else {}
             merge(rows, track.flush(self.duration_ms, talk.get(name), musical))
+        if self.watch is not None:
+            summaries = pa.concat_tables(rows["summary"]) if rows.get("summary") else None
+            merge(rows, alert_rows(self.watch.close(self.duration_ms, summaries)))
         return rows
 
     def _talk(self) -> dict[str, Talk]:
@@ -252,6 +270,9 @@ class Session:
             )
             for name, role in zip(names, roles, strict=True)
         ]
+        if self.watch is not None:
+            for name in names:
+                self.watch.open(name)
 
     def _hear(self, channel: Channel, block: AudioEstimates | None, rows: Rows) -> None:
         if block is None or not len(block):
@@ -333,7 +354,9 @@ class Session:
         name = channel.name if channel else "mix"
         if (name, modality) not in self.tracks:
             info = self._info(name, channel, modality)
-            self.tracks[name, modality] = Track(info, self.engine, sparse=sparse, revise=self.live)
+            self.tracks[name, modality] = Track(
+                info, self.engine, sparse=sparse, revise=self.live, watch=self.watch
+            )
         return self.tracks[name, modality]
 
     def _info(self, name: str, channel: Channel | None, modality: str) -> SpanInfo:
@@ -355,4 +378,5 @@ class Session:
             model=model,
             model_version=version,
             emotions_for=self.settings.emotions_for,
+            responsible=self.settings.responsible or None,
         )

@@ -19,6 +19,7 @@ from moodstream.transforms.series import episode_row
 from moodstream.transforms.summarize import Summarizer
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.talk import Talk
+from moodstream.transforms.watch import Watch, alert_rows
 from moodstream.transforms.words import felt_words
 
 Rows = dict[str, list[pa.Table]]
@@ -49,10 +50,20 @@ class Track:
         engine: for the models' priors.
         sparse: keep only cells with an estimate.
         revise: give the rows of running episodes too, as they are known; each replaces the one before.
+        watch: what looks for alerts in its cells.
     """
 
-    def __init__(self, info: SpanInfo, engine: Engine, *, sparse: bool = False, revise: bool = False) -> None:
+    def __init__(
+        self,
+        info: SpanInfo,
+        engine: Engine,
+        *,
+        sparse: bool = False,
+        revise: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
         self.info, self.engine, self.sparse, self.revise = info, engine, sparse, revise
+        self.watch = watch
         self.labels = LABELS[info.modality]
         self.segmenter = EpisodeSegmenter(self.labels, settings_for(info.modality, engine.listens))
         self.summarizer = Summarizer(self.labels)
@@ -70,6 +81,8 @@ class Track:
         rows = self._episodes(runs, (block.start + len(block)) * STEP_MS)
         if not self.sparse or block.estimated.any():
             rows["curve"] = [curve_table(self.info, block, sparse=self.sparse)]
+        if self.watch is not None:
+            merge(rows, alert_rows(self.watch.push(self.info, block, is_main=not self.sparse)))
         return rows
 
     def peek(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> Rows:
