@@ -2,7 +2,7 @@
 
 PYTHON  ?= python3
 VENV    ?= .venv
-EXTRAS  ?= features,kafka,postgres,exports,onnx,test,check
+EXTRAS  ?= features,kafka,metrics,postgres,exports,onnx,test,check
 LAKE    ?= demo-lake
 WORKERS ?= auto
 

@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
+from moodstream.pipelines.metrics import MeasuredSink, Metrics, Watch, measure_into
 from moodstream.sinks.base import Sink, WriteRows, Written
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
 from moodstream.transforms.engine import Engine
@@ -51,8 +52,9 @@ def build(
     return (
         root
         | "packets" >> ReadPackets(source)
+        | "watch" >> Watch()
         | "streams" >> AnalyzeStreams(config.settings, config.timing, engine)
-        | "commit" >> WriteRows(sink, max_rows=0)
+        | "commit" >> WriteRows(MeasuredSink(sink), max_rows=0)
     )
 
 
@@ -70,13 +72,18 @@ def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine |
         build(root, source, sink, config, engine)
 
 
-def run(config: LiveConfig, engine: Engine | None = None) -> None:
+def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | None = None) -> None:
     """A live run that goes on when Kafka comes back, until SIGTERM, SIGINT or another process takes over.
+
+    Args:
+        engine: other models than the installed ones.
+        metrics: where it tells how it is.
 
     Raises:
         UsageError: topics or snapshots are not as they must be.
         FencedError: another process took over.
     """
+    measure_into(metrics)
     with stopping() as stopped:
         tries = 0
         while not stopped():
@@ -86,10 +93,26 @@ def run(config: LiveConfig, engine: Engine | None = None) -> None:
             except FencedError:
                 raise
             except StoreError as error:
-                tries = 0 if time.monotonic() - began > _GOOD_S else tries + 1
-                wait_s = _PATIENCE_S[min(tries, len(_PATIENCE_S)) - 1]
+                tries = 1 if time.monotonic() - began > _GOOD_S else tries + 1
+                wait_s = patience_s(tries)
                 _log.warning("%s; starting again in %s s", error, wait_s)
-                time.sleep(wait_s)
+                if metrics is not None:
+                    metrics.restarts.inc()
+                    metrics.health.wait("waiting for Kafka")
+                pause(wait_s, stopped)
+    _log.info("stopped; everything that was read is committed")
+
+
+def patience_s(tries: int) -> float:
+    """How long to wait after so many starts in a row that failed."""
+    return _PATIENCE_S[min(tries, len(_PATIENCE_S)) - 1]
+
+
+def pause(seconds: float, stopped: Callable[[], bool]) -> None:
+    """Wait, but not when it is to end."""
+    end = time.monotonic() + seconds
+    while not stopped() and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -92,6 +92,7 @@ class Poll:
     records: tuple[Record, ...] = ()
     recovered: tuple[Recovered, ...] = ()  # on the first one: the partitions and how they stand
     idle_ms: int = 0  # the time, where every record was read; else 0
+    lag: int = 0  # records that are there and were not read yet, as far as the broker has told
 
 
 # ---------------------------------------------------------------- on the way

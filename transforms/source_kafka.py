@@ -164,15 +164,19 @@ class _Reader(UnboundedReader):
                 Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers or ()))
                 for r in found
             ]
-        idle_ms = 0 if records or not self._at_end() else int(time.time() * 1000) - _SKEW_MS
-        self.poll = Poll(self.lane, self.source.topic, tuple(records), idle_ms=idle_ms)
+        lag = self._lag()
+        idle_ms = 0 if records or lag != 0 else int(time.time() * 1000) - _SKEW_MS
+        self.poll = Poll(self.lane, self.source.topic, tuple(records), idle_ms=idle_ms, lag=lag or 0)
         return True
 
-    def _at_end(self) -> bool:
+    def _lag(self) -> int | None:
+        """How many records were not read yet; None before the broker has told of every partition."""
         ends = [
             (self.consumer.position(place), self.consumer.highwater(place)) for place in self.places.values()
         ]
-        return all(end is not None and position >= end for position, end in ends)
+        if any(end is None for _, end in ends):
+            return None
+        return sum(max(0, end - position) for position, end in ends)
 
     def get_current(self) -> Poll:
         return self.poll

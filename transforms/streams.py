@@ -21,6 +21,12 @@ from moodstream.transforms.track import Rows, merge
 _LANES: dict[str, dict[int, Partition]] = {}  # of this process
 
 
+def open_streams() -> int:
+    """How many streams are open in this process."""
+    lanes = list(_LANES.values())
+    return sum(partition.streams for lane in lanes for partition in list(lane.values()))
+
+
 def analyze_poll(poll: Poll, engine: Engine, settings: Settings, timing: LiveSettings) -> Commit | None:
     """Work off a poll; what it comes to, if anything.
 

@@ -1,46 +1,58 @@
-"""`moodstream land`: topics of results into a lake."""
+"""`moodstream land`: topics of results into a lake or a database."""
 
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.operations import logs, operation_options
 
 
 @click.command(no_args_is_help=True)
 @kafka_options
-@click.option("--to", "lake", metavar="LAKE", required=True, help="The folder of the lake (Delta Lake).")
+@click.option(
+    "--to",
+    metavar="STORE",
+    required=True,
+    help="The folder of a lake (Delta Lake), or postgresql://…; in a database the tables are in the schema "
+    "`moodstream`.",
+)
 @prefix_option
 @click.option(
     "--every-s",
     type=click.FloatRange(0.1),
     default=5.0,
     show_default=True,
-    help="How often: each time writes files.",
+    help="How often: into a lake, each time writes files.",
 )
 @click.option("--once", is_flag=True, help="Land what is committed now, and end.")
-def land(bootstrap: str, kafka: tuple[str, ...], lake: str, prefix: str, every_s: float, once: bool) -> None:
-    """Write the final rows of live streams into a lake, each once.
+@operation_options
+def land(
+    bootstrap: str,
+    kafka: tuple[str, ...],
+    to: str,
+    prefix: str,
+    every_s: float,
+    once: bool,
+    metrics_port: int | None,
+    log_json: bool,
+) -> None:
+    """Write the final rows of live streams into a store, each once.
 
-    Where it stands is kept in the lake itself, so it can be stopped, killed and given again. A stream is to
-    be seen in the lake when it is over; until then `moodstream tail` shows it.
+    Where it stands is kept in the store itself, in the commits that hold the rows, so it can be stopped,
+    killed and given again. A stream is to be seen in the store when it is over; until then `moodstream tail`
+    shows it.
 
     \b
     moodstream land --bootstrap localhost:9092 --to lake
+    moodstream land --bootstrap localhost:9092 --to postgresql://user@host/database
     """
-    import time
-
-    from moodstream.pipelines.live import stopping
+    from moodstream.pipelines.landing import LandConfig, LandMetrics, run
+    from moodstream.pipelines.monitor import serving
     from moodstream.sinks.kafka import Topics
-    from moodstream.sinks.land import Lander
 
-    lander = Lander(cluster_of(bootstrap, kafka), lake, Topics(prefix))
-    with stopping() as stopped:
-        while True:
-            began = time.monotonic()
-            landed = lander.round()
-            if landed:
-                click.echo(" · ".join(f"{count:,} {table}" for table, count in landed.items()))
-            if once or stopped():
-                break
-            while not stopped() and time.monotonic() < began + every_s:
-                time.sleep(0.1)
-    lander.close()
+    def tell(landed: dict[str, int]) -> None:
+        click.echo(" · ".join(f"{count:,} {table}" for table, count in landed.items()))
+
+    config = LandConfig(cluster_of(bootstrap, kafka), to, Topics(prefix), every_s, once)
+    metrics = None if metrics_port is None else LandMetrics()
+    with logs(log_json), serving(metrics, metrics_port):
+        run(config, tell, metrics)

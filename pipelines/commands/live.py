@@ -3,6 +3,7 @@
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.operations import logs, operation_options
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -61,6 +62,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     show_default=True,
     help="How often each stream is saved: after a crash, so much is heard again.",
 )
+@operation_options
 def live(
     bootstrap: str,
     kafka: tuple[str, ...],
@@ -72,6 +74,8 @@ def live(
     window_ms: int,
     idle_s: int,
     snapshot_s: int,
+    metrics_port: int | None,
+    log_json: bool,
 ) -> None:
     """Analyse streams while they run.
 
@@ -84,18 +88,21 @@ def live(
     moodstream live --bootstrap localhost:9092 --in packets
     """
     from moodstream.pipelines.live import LiveConfig, run
+    from moodstream.pipelines.metrics import Metrics
+    from moodstream.pipelines.monitor import serving
     from moodstream.sinks.kafka import Topics
     from moodstream.transforms.session import Settings
     from moodstream.transforms.stream import LiveSettings
 
-    run(
-        LiveConfig(
-            cluster=cluster_of(bootstrap, kafka),
-            topic=topic,
-            group=group,
-            topics=Topics(prefix),
-            partitions=_numbers(partitions),
-            settings=Settings(emotions_for=emotions_for),
-            timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000),
-        )
+    config = LiveConfig(
+        cluster=cluster_of(bootstrap, kafka),
+        topic=topic,
+        group=group,
+        topics=Topics(prefix),
+        partitions=_numbers(partitions),
+        settings=Settings(emotions_for=emotions_for),
+        timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000),
     )
+    metrics = None if metrics_port is None else Metrics()
+    with logs(log_json), serving(metrics, metrics_port):
+        run(config, metrics=metrics)

@@ -4,7 +4,8 @@
 
 With MOMENT (`begun`, `sent`, `ready`, `committed`) it kills itself there, in its COUNTth transaction. Into
 the file that LIVE_WORKER_MOMENT names it writes the moment it is at: whoever kills it knows what was hit.
-With MOMENT `patient` it is the whole run, which goes on after failures.
+With MOMENT `patient` it is the whole run, which goes on after failures; it serves measures at a port that it
+writes, as the first line, to its standard output.
 """
 
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from moodstream.pipelines.live import LiveConfig, run, run_once, stopping
+from moodstream.pipelines.metrics import Metrics
+from moodstream.pipelines.monitor import serving
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
 from moodstream.transforms.elements import Recovered
 from moodstream.transforms.session import Settings
@@ -59,7 +62,10 @@ def main(bootstrap: str, topic: str, group: str, moment: str = "", count: str = 
     config = config_of(bootstrap, topic, group)
     sink = DyingSink(config.cluster, topic, group, config.topics, moment=moment, count=int(count))
     if moment == "patient":
-        run(config, FakeEngine())
+        metrics = Metrics()
+        with serving(metrics, 0) as port:
+            print(port, flush=True)
+            run(config, FakeEngine(), metrics)
         return 0
     with stopping():
         print("ready", flush=True)
