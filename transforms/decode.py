@@ -138,11 +138,12 @@ class AudioFile:
                 raise DecodeError("truncated", f"its index is incomplete: {error}") from error
             raise
         starts = [s.start_time * s.time_base for s in films if s.start_time is not None and s.time_base]
-        self._clock = Clock(first, self._decoder.stream, self.rate_hz, min(starts, default=None))
+        base = self._decoder.stream.time_base
+        self._clock = Clock(base, self.rate_hz, first.pts, min(starts, default=None))
         unit = self.rate_hz // math.gcd(self.rate_hz, 1000)  # every block starts on a whole millisecond
         self._block_frames = max(1, block_frames // unit) * unit
         self._max_frames = int(max_hours * 3600 * self.rate_hz)
-        self._sound = _Sound(self.channels)
+        self._sound = Sound(self.channels)
         self._endless = ""
         tags = {**self._decoder.stream.metadata, **self._container.metadata}
         self.tags = {name.lower(): value[:_MAX_TAG_CHARS] for name, value in tags.items()}
@@ -204,7 +205,7 @@ class AudioFile:
         fifo, held = av.AudioFifo(), 0
         cut = _Cutter(self._block_frames)
         for frame in self._decoder:
-            gap = self._clock.advance(frame)
+            gap = self._clock.advance(frame.pts, frame.samples)
             if gap and held:
                 yield from cut.push(self._sound.take(fifo, held))
                 held = 0
@@ -294,7 +295,7 @@ class AudioFile:
         return "" if self._is_whole else "its last part is incomplete"
 
 
-class _Sound:
+class Sound:
     """Samples out of FFmpeg's own formats, with what is not a number made zero and counted."""
 
     def __init__(self, channels: int) -> None:

@@ -1,8 +1,9 @@
 """Frames: what FFmpeg's decoder gives for one stream of a container, and where each frame lies in time."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -10,6 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
+from moodstream.transforms.codec import Codec
 from moodstream.transforms.completeness import is_filler
 from moodstream.transforms.errors import DecodeError
 
@@ -25,6 +27,9 @@ class Decoder:
             raise DecodeError("no_codec", "its sound is in a codec that cannot be decoded here")
         stream.codec_context.thread_count = 1
         self.stream = stream
+        self._codec: Codec | None = None
+        if stream.codec_context.codec.name == "aac":
+            self._codec = Codec("aac", stream.codec_context.extradata or b"")
         self.message = ""
         self.bad_packets = 0  # with good ones behind them
         self.bad_tail = 0  # since the last good one
@@ -66,7 +71,7 @@ class Decoder:
             if packet is None:
                 return
             try:
-                frames = packet.decode()
+                frames = self._codec.decode(packet) if self._codec is not None else packet.decode()
             except av.FFmpegError as error:
                 if not is_filler(bytes(packet)):
                     self.message, self.bad_tail = str(error), self.bad_tail + 1
@@ -95,30 +100,50 @@ def _shape(frame: AudioFrame) -> tuple[int, int, str]:
 class Clock:
     """Where frames lie by their time stamps, against where they would lie end to end."""
 
-    def __init__(self, first: AudioFrame, stream: AudioStream, rate_hz: int, zero_s: Fraction | None) -> None:
-        """`zero_s` is the time stamp at which the pictures start: the sound may start later."""
-        base = stream.time_base or Fraction(1, rate_hz)
+    def __init__(
+        self, base: Fraction | None, rate_hz: int, first: int | None, zero_s: Fraction | None
+    ) -> None:
+        """
+        Args:
+            base: seconds that one tick of the time stamps lasts.
+            rate_hz: of the samples.
+            first: the time stamp of the first frame.
+            zero_s: the time stamp at which the pictures start: the sound may start later.
+        """
+        base = base or Fraction(1, rate_hz)
         self._ticks, self._samples = base.denominator, base.numerator * rate_hz
         self._slack = _SLACK_MS * rate_hz // 1000
         self._max_gap = _MAX_GAP_MS * rate_hz // 1000
         self.gaps = 0  # how many there were after the start
         self._position = 0  # samples until now, with the filled gaps
-        self._origin = first.pts  # this time stamp lies at sample `_offset`
+        self._origin = first  # this time stamp lies at sample `_offset`
         self._offset = 0
-        if first.pts is not None and zero_s is not None:
-            self._offset = max(0, round((first.pts * base - zero_s) * rate_hz))
+        if first is not None and zero_s is not None:
+            self._offset = max(0, round((first * base - zero_s) * rate_hz))
 
-    def advance(self, frame: AudioFrame) -> int:
+    def advance(self, pts: int | None, samples: int) -> int:
         """Take the next frame; give the number of zero samples that belong before it."""
         gap = 0
-        if frame.pts is not None:
+        if pts is not None:
             if self._origin is None:
-                self._origin, self._offset = frame.pts, self._position
-            gap = (frame.pts - self._origin) * self._samples // self._ticks + self._offset - self._position
+                self._origin, self._offset = pts, self._position
+            gap = (pts - self._origin) * self._samples // self._ticks + self._offset - self._position
             if not -self._slack <= gap <= self._max_gap:  # another clock starts: a chained stream, a wrap
-                self._origin, self._offset, gap = frame.pts, self._position, 0
+                self._origin, self._offset, gap = pts, self._position, 0
             elif gap <= self._slack and self._position > 0:
                 gap = 0
         self.gaps += bool(gap and self._position)
-        self._position += gap + frame.samples
+        self._position += gap + samples
         return gap
+
+    def rebase(self) -> None:
+        """The next time stamp follows what was, whatever it says."""
+        self._origin = None
+
+    def state(self) -> list[Any]:
+        """Everything that changes, as plain Python."""
+        return [self.gaps, self._position, self._origin, self._offset]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Go on from a `state()`."""
+        self.gaps, self._position, self._origin, self._offset = state

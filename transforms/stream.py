@@ -1,17 +1,16 @@
 """Stream: one media as its packets come, from the first to the last.
 
-A stream puts the packets of each part in order (`transforms/order.py`), decodes them
-(`transforms/streamed.py`) and feeds the session they share (`transforms/live.py`). Sound and notes of one
-media meet here; a media has one part of sound and one of notes at most, as in the catalogue.
+A stream feeds what its parts hear (`transforms/inlet.py`: order, gaps, decoders) to the session they share
+(`transforms/live.py`). Sound and notes of one media meet here; a media has one part of sound and one of notes
+at most, as in the catalogue.
 
-What is wrong with a packet becomes a dead letter, and the stream goes on with the next one. Packets that
-never came leave a gap as long as the next packet's `pts_ms` says.
+What is wrong with a packet becomes a dead letter, and the stream goes on with the next one.
 
 Conventions: the clock is the broker's; `state()` is plain (see `transforms/state.py`), and a stream restored
 from it, fed with the same packets, gives the same rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,16 +18,15 @@ from typing import Any
 from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Media, MediaRow, Part
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import DecodeError, MediaError, PacketError
+from moodstream.transforms.inlet import Gap, Heard, Inlet, Midi
 from moodstream.transforms.live import LiveSession
-from moodstream.transforms.order import WINDOW_MS, Arrival, Order, Turn
+from moodstream.transforms.order import WINDOW_MS, Arrival, Turn
 from moodstream.transforms.session import Settings, is_call
-from moodstream.transforms.streamed import StreamDecoder, is_midi, media_type, midi_is_whole, open_decoder
+from moodstream.transforms.streamed import media_type
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
 
-MAX_GAP_MS = 600_000  # a longer jump of `pts_ms` is another clock, not lost sound
 MAX_AHEAD = 100_000  # packets: a `seq` that is further ahead is no packet of this stream
-MAX_MIDI_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,6 @@ class LiveSettings:
     idle_ms: int = 60_000  # without a packet, until a stream is closed
     snapshot_ms: int = 10_000  # between two snapshots of a stream
     forget_ms: int = 86_400_000  # until it is forgotten that a stream was there, and its takes count from 0
-
-
-@dataclass
-class _Inlet:
-    """One part of the media: what of it is in order, and how it is decoded."""
-
-    content_type: str
-    order: Order
-    decoder: StreamDecoder | None = None  # none for notes
-    midi: bytes = b""
-    closed: bool = False
 
 
 @dataclass
@@ -73,7 +60,7 @@ class Stream:
     settings: Settings
     timing: LiveSettings
     last_ms: int = 0  # the clock at its last packet
-    inlets: dict[str, _Inlet] = field(default_factory=dict)
+    inlets: dict[str, Inlet] = field(default_factory=dict)
     rows: Rows = field(default_factory=dict)  # told and not taken yet
     letters: int = 0
 
@@ -126,7 +113,7 @@ class Stream:
         for inlet in self.inlets.values():
             for turn in inlet.order.flush():
                 self._turn(inlet, turn)
-            self._close(inlet)
+            self._feed(inlet, inlet.close(), f"{self.where}/{self.analysis_id}")
         if not self.session.duration_ms:
             if not self.letters:
                 nothing = DecodeError("empty", "it holds no sound and no notes at all")
@@ -169,7 +156,7 @@ class Stream:
             "parts": [[part.source, part.kind] for part in media.parts],
             "roles": list(media.roles),
             "split": media.split,
-            "inlets": {name: _inlet_state(inlet) for name, inlet in self.inlets.items()},
+            "inlets": {name: inlet.state() for name, inlet in self.inlets.items()},
             "session": self.session.state(),
         }
 
@@ -189,16 +176,12 @@ class Stream:
         )
         self.session.restore(state["session"])
         for name, saved in state["inlets"].items():
-            inlet = self.inlets[name] = _Inlet(saved["content_type"], Order(self.timing.window_ms))
-            inlet.order.restore(saved["order"])
-            inlet.midi, inlet.closed = saved["midi"], saved["closed"]
-            if saved["decoder"] is not None:
-                inlet.decoder = open_decoder(saved["content_type"])
-                inlet.decoder.restore(saved["decoder"])
+            inlet = self.inlets[name] = Inlet(saved["content_type"], self.timing.window_ms)
+            inlet.restore(saved)
 
     # ------------------------------------------------------------ packets
 
-    def _inlet(self, arrival: Arrival) -> _Inlet:
+    def _inlet(self, arrival: Arrival) -> Inlet:
         """Where a packet belongs; a new part is opened by whichever of its packets comes first."""
         packet = arrival.packet
         inlet = self.inlets.get(packet.part)
@@ -210,65 +193,53 @@ class Stream:
             )
         return inlet
 
-    def _open(self, arrival: Arrival) -> _Inlet:
+    def _open(self, arrival: Arrival) -> Inlet:
         packet = arrival.packet
-        notes = is_midi(packet.content_type)
-        if any((inlet.decoder is None) == notes for inlet in self.inlets.values()):
-            raise PacketError("part", f"a second part of {'notes' if notes else 'sound'}: {packet.part}")
-        inlet = _Inlet(packet.content_type, Order(self.timing.window_ms))
+        inlet = Inlet(packet.content_type, self.timing.window_ms)
+        if any(other.is_notes == inlet.is_notes for other in self.inlets.values()):
+            what = "notes" if inlet.is_notes else "sound"
+            raise PacketError("part", f"a second part of {what}: {packet.part}")
         media = self.session.media
-        kind = "midi" if notes else media_type(packet.content_type)[0].split("/")[0]
+        kind = "midi" if inlet.is_notes else media_type(packet.content_type)[0].split("/")[0]
         parts = (*media.parts, Part(f"{self.where}/{arrival.offset}", kind))
-        if not notes:
-            inlet.decoder = open_decoder(packet.content_type)
-            roles = tuple(role.strip() for role in packet.role.split(",")) if packet.role else ()
-            media = replace(media, roles=roles, split=len(roles) == inlet.decoder.channels)
+        if not inlet.is_notes and packet.role:
+            media = replace(media, roles=tuple(role.strip() for role in packet.role.split(",")))
         self.session.media = replace(media, parts=parts)
         self.inlets[packet.part] = inlet
         return inlet
 
-    def _turn(self, inlet: _Inlet, turn: Turn) -> None:
+    def _turn(self, inlet: Inlet, turn: Turn) -> None:
         """A packet whose turn it is."""
-        if inlet.closed:
-            return
         arrival = turn.arrival
-        try:
-            if inlet.decoder is None:
-                self._take_notes(inlet, turn)
-            else:
-                self._take_sound(inlet.decoder, turn)
-        except MediaError as error:
-            self.refuse(f"{self.where}/{arrival.offset}", error)
+        reference = f"{self.where}/{arrival.offset}"
+        self._feed(inlet, inlet.take(turn, lambda: self.session.position_ms), reference)
         if arrival.packet.final:
-            self._close(inlet)
+            self._feed(inlet, inlet.close(), reference)
 
-    def _take_sound(self, decoder: StreamDecoder, turn: Turn) -> None:
-        packet = turn.arrival.packet
-        if turn.lost:
-            self._tell(decoder.flush())
-            lost_ms = packet.pts_ms - self.session.position_ms
-            if 0 < lost_ms <= MAX_GAP_MS:
-                merge(self.rows, self.session.skip(lost_ms, decoder.rate_hz, decoder.channels))
-        self._tell(decoder.push(packet.data))
+    def _feed(self, inlet: Inlet, heard: Iterable[Heard], reference: str) -> None:
+        """Let the session hear what a part gives, as far as it is good."""
+        try:
+            for one in heard:
+                if isinstance(one, Midi):
+                    self.session.add_midi(one.data)
+                elif isinstance(one, Gap):
+                    self._skip(inlet, one)
+                else:
+                    self._know(len(one.samples))
+                    merge(self.rows, self.session.push(one))
+        except MediaError as error:
+            self.refuse(reference, error)
 
-    def _take_notes(self, inlet: _Inlet, turn: Turn) -> None:
-        """A MIDI file, perhaps in pieces: it counts as soon as all of it is there."""
-        whole = midi_is_whole(inlet.midi)
-        inlet.midi += turn.arrival.packet.data
-        if len(inlet.midi) > MAX_MIDI_BYTES:
-            inlet.midi = b""
-            raise PacketError("too_large", f"a MIDI file of more than {MAX_MIDI_BYTES} bytes")
-        if not whole and inlet.midi and (midi_is_whole(inlet.midi) or turn.arrival.packet.final):
-            self.session.add_midi(inlet.midi)
+    def _skip(self, inlet: Inlet, gap: Gap) -> None:
+        if inlet.decoder is not None and inlet.decoder.rate_hz:
+            self._know(inlet.decoder.channels)
+            merge(self.rows, self.session.skip(gap.lost_ms, inlet.decoder.rate_hz, inlet.decoder.channels))
 
-    def _close(self, inlet: _Inlet) -> None:
-        if inlet.decoder is not None and not inlet.closed:
-            self._tell(inlet.decoder.flush())
-        inlet.closed = True
-
-    def _tell(self, clips: list[Any]) -> None:
-        for clip in clips:
-            merge(self.rows, self.session.push(clip))
+    def _know(self, channels: int) -> None:
+        """The sound has so many channels: are they the sides of a call?"""
+        media = self.session.media
+        if not self.session.channels and media.roles:
+            self.session.media = replace(media, split=len(media.roles) == channels)
 
     def _media_row(self) -> MediaRow:
         session, media = self.session, self.session.media
@@ -296,13 +267,3 @@ class Stream:
             modalities=session.modalities,
             encoder_ms=session.encoder_ms,
         )
-
-
-def _inlet_state(inlet: _Inlet) -> dict[str, Any]:
-    return {
-        "content_type": inlet.content_type,
-        "order": inlet.order.state(),
-        "decoder": None if inlet.decoder is None else inlet.decoder.state(),
-        "midi": inlet.midi,
-        "closed": inlet.closed,
-    }

@@ -5,46 +5,97 @@ One small object a stream: `push` takes the bytes of the next packet and gives t
 
     audio/L16;rate=R;channels=C   16-bit linear PCM, big-endian (RFC 2586); R defaults to 8,000, C to 1
     audio/PCMU, audio/PCMA        G.711 mu-law and A-law, the same parameters
+    audio/mpeg                    MP3
+    audio/aac                     AAC in ADTS
+    audio/ogg                     Opus in Ogg
+    audio/opus;channels=C         packets of Opus, one a record; with `framing=length` any number, cut
+                                  anywhere, each behind its length in two bytes (big-endian). `preskip=N` is
+                                  the encoder's delay in samples at 48 kHz; C defaults to 2 (RFC 7587)
+    video/mp2t                    MPEG-TS with AAC or MP3; pictures are passed over, here and below
+    video/mp4, audio/mp4          fragmented mp4 with AAC, MP3 or Opus
+    video/webm, audio/webm        WebM or Matroska with Opus, Vorbis, AAC or MP3
 
 Conventions: clips are float32 [channels, n], full scale 1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from moodstream.transforms.coded import CodedStream
 from moodstream.transforms.elements import Clip
 from moodstream.transforms.errors import DecodeError
+from moodstream.transforms.fragments import Fragments
+from moodstream.transforms.frames_mpeg import MpegFrames
+from moodstream.transforms.mpegts import TsPackets
+from moodstream.transforms.ogg import OggPages, OpusPackets
+from moodstream.transforms.units import Demuxer, Lost
+from moodstream.transforms.webm import Clusters
 
 MIDI_TYPES = frozenset({"audio/midi", "audio/x-midi", "audio/mid"})
 _RATES_HZ = (1_000, 384_000)
 _MAX_CHANNELS = 2
+_MAX_PRESKIP = 48_000
 
 
 class StreamDecoder(Protocol):
-    """One stream's way from bytes to sound."""
+    """One stream's way from bytes to sound.
+
+    Attributes:
+        rate_hz, channels: of the sound; 0 where nothing is known yet.
+        keeps_time: whether its own time stamps say how long a gap is, and `push` gives it as `Lost`.
+    """
 
     rate_hz: int
     channels: int
+    keeps_time: bool
 
-    def push(self, data: bytes) -> list[Clip]:
+    def push(self, data: bytes) -> Iterable[Clip | Lost]:
         """Take the next bytes; give the sound that is ready.
 
         Raises:
-            DecodeError: bytes that are not what was announced; the stream may go on with the next packet.
+            DecodeError: bytes that are not what was announced, after the last good clip; the stream may go
+                on with the next packet.
         """
 
-    def flush(self) -> list[Clip]:
-        """The stream ended: give the rest."""
+    def flush(self) -> Iterable[Clip | Lost]:
+        """The stream ended: give the rest.
+
+        Raises:
+            DecodeError: `truncated` where it breaks off.
+        """
+
+    def resync(self) -> None:
+        """Bytes are missing from here on: forget what is incomplete."""
+
+    def park(self) -> None:
+        """Nothing comes for a while: give back what the next packet can open again."""
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on elsewhere, as plain Python and numpy."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()` of a stream of the same type."""
+
+
+_CODED: dict[str, Callable[[], Demuxer]] = {
+    "audio/mpeg": lambda: MpegFrames("mp3"),
+    "audio/mp3": lambda: MpegFrames("mp3"),
+    "audio/aac": lambda: MpegFrames("aac"),
+    "audio/aacp": lambda: MpegFrames("aac"),
+    "audio/ogg": OggPages,
+    "application/ogg": OggPages,
+    "video/mp2t": TsPackets,
+    "video/mp4": Fragments,
+    "audio/mp4": Fragments,
+    "video/webm": Clusters,
+    "audio/webm": Clusters,
+    "video/x-matroska": Clusters,
+    "audio/x-matroska": Clusters,
+}
 
 
 def media_type(content_type: str) -> tuple[str, dict[str, str]]:
@@ -72,13 +123,23 @@ def open_decoder(content_type: str) -> StreamDecoder:
             channel count that no recording has.
     """
     name, parameters = media_type(content_type)
-    if name not in PcmStream.TYPES:
+    if name in PcmStream.TYPES:
+        return PcmStream(
+            name,
+            _parameter(parameters, "rate", 8_000, *_RATES_HZ),
+            _parameter(parameters, "channels", 1, 1, _MAX_CHANNELS),
+        )
+    if name == "audio/opus":
+        return CodedStream(
+            OpusPackets(
+                _parameter(parameters, "channels", 2, 1, _MAX_CHANNELS),
+                _parameter(parameters, "preskip", 0, 0, _MAX_PRESKIP),
+                framed=parameters.get("framing") == "length",
+            )
+        )
+    if name not in _CODED:
         raise DecodeError("no_codec", f"packets of {content_type[:80]!r} cannot be decoded")
-    return PcmStream(
-        name,
-        _parameter(parameters, "rate", 8_000, *_RATES_HZ),
-        _parameter(parameters, "channels", 1, 1, _MAX_CHANNELS),
-    )
+    return CodedStream(_CODED[name]())
 
 
 def _parameter(parameters: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -104,6 +165,7 @@ class PcmStream:
         self._frame = channels * (2 if name == "audio/l16" else 1)  # bytes
         self._rest = b""
         self._taken = 0  # samples a channel
+        self.keeps_time = False
 
     def push(self, data: bytes) -> list[Clip]:
         data = self._rest + data
@@ -126,6 +188,12 @@ class PcmStream:
     def flush(self) -> list[Clip]:
         self._rest = b""  # less than one sample of every channel
         return []
+
+    def resync(self) -> None:
+        self._rest = b""
+
+    def park(self) -> None:
+        """There is nothing to give back."""
 
     def state(self) -> dict[str, Any]:
         return {"rest": self._rest, "taken": self._taken}

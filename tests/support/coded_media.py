@@ -1,0 +1,63 @@
+"""The same sound in every coding that packets may have; made once a process."""
+
+import io
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from moodstream.transforms.decode import decode
+from moodstream.transforms.elements import Clip
+from tests.support.media_files import encode, sound
+
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "400000"}
+SHORT_CLUSTERS = {"cluster_time_limit": "300"}
+DELAYED = {"movflags": "frag_keyframe+delay_moov", "frag_duration": "700000"}
+KINDS = {  # name: content type, extension, rate, channels, how it is encoded
+    "mp3": ("audio/mpeg", "mp3", 44_100, 2, {}),
+    "mp3_low": ("audio/mpeg", "mp3", 22_050, 1, {"bit_rate": 16_000}),
+    "aac": ("audio/aac", "aac", 44_100, 2, {}),
+    "ogg": ("audio/ogg", "opus", 48_000, 2, {}),
+    "ts": ("video/mp2t", "ts", 44_100, 2, {}),
+    "ts_film": ("video/mp2t", "ts", 44_100, 2, {"pictures_s": 3.0, "late_s": 0.5}),
+    "ts_mp3": ("video/mp2t", "ts", 44_100, 2, {"codec": "libmp3lame"}),
+    "mp4": ("audio/mp4", "mp4", 44_100, 2, {"options": FRAGMENTED}),
+    "mp4_edited": ("audio/mp4", "mp4", 44_100, 2, {"options": DELAYED}),
+    "mp4_film": ("video/mp4", "mp4", 44_100, 2, {"pictures_s": 3.0, "late_s": 0.5, "options": FRAGMENTED}),
+    "mp4_opus": ("audio/mp4", "mp4", 48_000, 2, {"codec": "libopus", "options": FRAGMENTED}),
+    "mp4_opus_edited": ("audio/mp4", "mp4", 48_000, 2, {"codec": "libopus", "options": DELAYED}),
+    "mp4_mp3": ("audio/mp4", "mp4", 44_100, 2, {"codec": "libmp3lame", "options": FRAGMENTED}),
+    "webm": ("audio/webm", "webm", 48_000, 2, {"options": SHORT_CLUSTERS}),
+    "webm_film": ("video/webm", "webm", 48_000, 2, {"pictures_s": 3.0, "late_s": 0.5}),
+    "webm_vorbis": ("audio/webm", "webm", 44_100, 2, {"codec": "vorbis"}),
+}
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that can only be read on."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+
+@cache
+def coded(kind: str, seconds: float = 2.7, seed: int = 1) -> bytes:
+    """The bytes of a file of this kind."""
+    _, extension, rate_hz, channels, how = KINDS[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"sound.{extension}")
+        return encode(path, sound(seconds, rate_hz, channels, seed), rate_hz, **how).read_bytes()  # type: ignore[arg-type]
+
+
+@cache
+def decoded(kind: str, seconds: float = 2.7, seed: int = 1) -> Clip:
+    """What batch hears in it."""
+    return decode(Pipe(coded(kind, seconds, seed)))  # type: ignore[arg-type]
