@@ -53,6 +53,8 @@ class Packet:
     part: str = "audio"
     role: str = ""
     final: bool = False
+    source: str = field(default="", compare=False)  # who sent it, a URI
+    dataref: str = ""  # where its bytes are, if they are not here (claim check)
 
 
 @dataclass(frozen=True, slots=True)

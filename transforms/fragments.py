@@ -136,7 +136,8 @@ class Fragments:
         self._data, self._at = self._data[size:], self._at + size
 
     def _scan(self) -> bool:
-        found = self._data.find(b"moof", 4)
+        places = [at for name in (b"moof", b"moov") if (at := self._data.find(name, 4)) >= 0]
+        found = min(places, default=-1)
         if found < 0:
             self._drop(len(self._data) - 7)
             return False

@@ -8,6 +8,9 @@ compared with what it said before: a clock that drifts is followed, and how far 
 A jump of more than `MAX_GAP_MS` with packets missing, or of more than a second with none, or back, is another
 clock: it is followed from there on, and nothing is a gap.
 
+A part has one producer: whoever sent its first packet (`ce_source`). Packets of another are refused while the
+first one speaks; once it has been silent for the window, the other takes over, counting as it likes.
+
 Conventions: `take` gives what is in a packet as it becomes ready; whoever takes it feeds it to the session
 at once, since what follows depends on where that has got to.
 """
@@ -18,7 +21,7 @@ from typing import Any
 
 from moodstream.transforms.elements import Clip, Packet
 from moodstream.transforms.errors import PacketError
-from moodstream.transforms.order import Order, Turn
+from moodstream.transforms.order import Arrival, Order, Turn
 from moodstream.transforms.streamed import StreamDecoder, is_midi, midi_is_whole, open_decoder
 from moodstream.transforms.units import Lost
 
@@ -63,6 +66,8 @@ class Inlet:
         self.order = Order(window_ms)
         self.decoder: StreamDecoder | None = None if is_midi(content_type) else open_decoder(content_type)
         self.closed = False
+        self.source = ""  # who sends it
+        self._last_ms = 0  # the broker's clock at its last packet
         self._midi = b""
         self._offset_ms: float | None = None  # what the sender's clock says at position 0
         self._drift_ms = 0.0  # how far that has moved
@@ -73,6 +78,27 @@ class Inlet:
     @property
     def is_notes(self) -> bool:
         return self.decoder is None
+
+    def push(self, arrival: Arrival) -> list[Turn]:
+        """A packet as it arrives; gives those whose turn it is.
+
+        Raises:
+            PacketError: `final` (it comes after the last one), `producer` (another one speaks), `seq`.
+        """
+        source = arrival.packet.source
+        if self.closed and arrival.packet.seq >= self.order.next:
+            raise PacketError("final", f"seq {arrival.packet.seq} comes after the final packet")
+        if source and self.source and source != self.source:
+            if arrival.stamp_ms < self._last_ms + self.order.window_ms:
+                raise PacketError(
+                    "producer", f"{source[:80]!r} sends what {self.source[:80]!r} sends already"
+                )
+            turns = self.order.begin(arrival)
+        else:
+            turns = self.order.push(arrival)
+        self.source = source or self.source
+        self._last_ms = max(self._last_ms, arrival.stamp_ms)
+        return turns
 
     def take(self, turn: Turn, position_ms: Callable[[], int]) -> Iterator[Heard]:
         """A packet whose turn it is.
@@ -90,9 +116,10 @@ class Inlet:
         if self.decoder is None:
             yield from self._notes(packet)
             return
-        if turn.lost:
+        broken = bool(turn.lost) or turn.is_restart
+        if broken:
             self.decoder.resync()
-        yield from self._gap(packet, position_ms(), lost=bool(turn.lost))
+        yield from self._gap(packet, position_ms(), lost=broken)
         yield from self._sound(self.decoder.push(packet.data))
 
     def close(self) -> Iterator[Heard]:
@@ -115,6 +142,7 @@ class Inlet:
             "sender_clock_jumps": self._jumps,
             "packets_lost": self.order.lost,
             "packets_doubled": self.order.duplicates,
+            "sender_restarts": self.order.restarts,
         }
         return {name: str(value) for name, value in found.items() if value}
 
@@ -126,6 +154,8 @@ class Inlet:
             "decoder": None if self.decoder is None else self.decoder.state(),
             "midi": self._midi,
             "closed": self.closed,
+            "source": self.source,
+            "last_ms": self._last_ms,
             "clock": [self._offset_ms, self._drift_ms, self._timed, self._jumps, self._owed_ms],
         }
 
@@ -135,6 +165,7 @@ class Inlet:
         if self.decoder is not None:
             self.decoder.restore(state["decoder"])
         self._midi, self.closed = state["midi"], state["closed"]
+        self.source, self._last_ms = state["source"], state["last_ms"]
         self._offset_ms, self._drift_ms, self._timed, self._jumps, self._owed_ms = state["clock"]
 
     # ------------------------------------------------------------ sound

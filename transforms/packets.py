@@ -10,6 +10,7 @@ A record is a CloudEvent in Kafka's binary mode: its headers are text, its value
     part              which stream of the media this is (`audio`, `midi`, ...); `audio` if missing
     role              who is on the channels, with commas: `agent,customer`; empty where nobody was told apart
     final             `true` on the last packet of a part, whose value may be empty
+    ce_dataref        where the payload is, instead of a value (claim check, see transforms/claims.py)
 
 Conventions: a value is at most `MAX_BYTES`; ids are at most `MAX_ID_CHARS` printable characters. What breaks
 a rule is a `PacketError`, and a dead letter in the end: other packets do not notice.
@@ -41,7 +42,10 @@ def read_packet(record: Record) -> Packet:
     if record.value is not None and len(record.value) > MAX_BYTES:
         raise PacketError("too_large", f"{len(record.value)} bytes, at most {MAX_BYTES}")
     final = headers.get("final", "").lower() in ("true", "1")
-    if record.value is None and not final:
+    dataref = headers.get("ce_dataref", "")
+    if dataref and record.value:
+        raise PacketError("headers", "a value, and a ce_dataref that says where another one is")
+    if record.value is None and not final and not dataref:
         raise PacketError("empty", "a record without a value that is not the final one")
     part = headers.get("part", "audio")
     if not _WORD.fullmatch(part):
@@ -55,6 +59,8 @@ def read_packet(record: Record) -> Packet:
         part=part,
         role=headers.get("role", ""),
         final=final,
+        source=headers.get("ce_source", ""),
+        dataref=dataref,
     )
 
 
@@ -81,6 +87,8 @@ def headers_of(packet: Packet, source: str, time_ms: int) -> list[tuple[str, byt
         "role": packet.role,
         "final": "true" if packet.final else "false",
     }
+    if packet.dataref:
+        texts["ce_dataref"] = packet.dataref
     return [(name, text.encode()) for name, text in texts.items()]
 
 

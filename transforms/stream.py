@@ -26,8 +26,6 @@ from moodstream.transforms.streamed import media_type
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
 
-MAX_AHEAD = 100_000  # packets: a `seq` that is further ahead is no packet of this stream
-
 
 @dataclass(frozen=True)
 class LiveSettings:
@@ -94,12 +92,11 @@ class Stream:
         self.last_ms = max(self.last_ms, arrival.stamp_ms)
         try:
             inlet = self._inlet(arrival)
-            if arrival.packet.seq > inlet.order.next + MAX_AHEAD:
-                raise PacketError("seq", f"seq {arrival.packet.seq} when {inlet.order.next} is expected")
+            turns = inlet.push(arrival)
         except MediaError as error:
             self.refuse(f"{self.where}/{arrival.offset}", error)
             return
-        for turn in inlet.order.push(arrival):
+        for turn in turns:
             self._turn(inlet, turn)
 
     def expire(self, clock_ms: int) -> None:
@@ -260,7 +257,7 @@ class Stream:
             duration_ms=session.duration_ms,
             rate_hz=sound.rate_hz if sound else None,
             channels=sound.channels if sound else None,
-            tags={},
+            tags={name: value for inlet in self.inlets.values() for name, value in inlet.notes().items()},
             analyzed_at=datetime.fromtimestamp(self.last_ms / 1000, UTC),  # by no clock of ours
             models={name: versions[name] for name in used},
             settings=self.settings.key(media),
