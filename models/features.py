@@ -33,6 +33,9 @@ DESCRIPTORS = (
 )
 PAST_FRAMES, LOOKAHEAD_FRAMES = 96, 16  # what the derived columns see around a frame
 PITCH_HZ = (60.0, 500.0)
+_BLOCK = 192  # frames whose spectra are taken together
+_LOWER = 40  # mel bands, the highest of which ends at 2.8 kHz
+_STRETCH = 16  # frames whose modulation is one row of a product
 _FIRST_LAG, _LAST_LAG = (int(RATE_HZ / 2 / hertz) for hertz in reversed(PITCH_HZ))  # at 8 kHz
 
 
@@ -133,13 +136,52 @@ def frames_of(samples: Float) -> Tensor:
     return FrontEnd().flush(samples)
 
 
+class Spectra(NamedTuple):
+    """What descriptors are read from, of t frames."""
+
+    linear: (
+        Tensor  # [t, N_MELS + sums] power in each band, then sums over the power spectrum, see `_constants`
+    )
+    low: Tensor  # [t] the highest power from 50 Hz to 2 kHz
+    high: Tensor  # [t] and from there to 5 kHz
+    correlation: Tensor  # [t, 1 + lags + 2] autocorrelation, of no lag and around each lag of a pitch
+
+
 def base_columns(windows: Tensor, previous: Tensor | None) -> Tensor:
     """Log-mel and descriptors [t, N_BASE] of windows [t, 640]; `previous` is the log-mel before them."""
-    constants = _constants()
-    spectrum = torch.fft.rfft(windows * constants.window, n=N_FFT)
-    power = spectrum.real**2 + spectrum.imag**2
-    linear = power @ constants.linear
-    mel_power, sums = linear[:, :N_MELS], linear[:, N_MELS:]
+    return described(_spectra(windows), previous)
+
+
+def _spectra(windows: Tensor) -> Spectra:
+    """Spectra of windows [t, 640], some at a time in the same memory, which so stays near the processor."""
+    constants, t = _constants(), len(windows)
+    found = Spectra(
+        torch.empty(t, N_MELS + constants.sums),
+        torch.empty(t),
+        torch.empty(t),
+        torch.empty(t, constants.correlation.shape[1]),
+    )
+    many, bins = min(_BLOCK, t), N_FFT // 2 + 1
+    padded, powers = torch.zeros(many, N_FFT), torch.empty(many, bins)
+    magnitudes = torch.empty(many, bins)
+    for start in range(0, t, _BLOCK):
+        some = windows[start : start + _BLOCK]
+        n, end = len(some), start + len(some)
+        torch.mul(some, constants.window, out=padded[:n, :WINDOW])
+        magnitude, power = magnitudes[:n], powers[:n]
+        np.abs(torch.fft.rfft(padded[:n]).numpy(), out=magnitude.numpy())
+        torch.square(magnitude, out=power)
+        torch.mm(power[:, : len(constants.lower)], constants.lower, out=found.linear[start:end, :_LOWER])
+        torch.mm(power, constants.upper, out=found.linear[start:end, _LOWER:])
+        torch.amax(power[:, 3:128], 1, out=found.low[start:end])
+        torch.amax(power[:, 128:320], 1, out=found.high[start:end])
+        torch.mm(magnitude[:, 3:257], constants.correlation, out=found.correlation[start:end])
+    return found
+
+
+def described(spectra: Spectra, previous: Tensor | None) -> Tensor:
+    """Log-mel and descriptors [t, N_BASE]; see `base_columns`."""
+    mel_power, sums = spectra.linear[:, :N_MELS], spectra.linear[:, N_MELS:]
     mel = (torch.log(mel_power + 1e-6) + 4.0) / 4.0
     before = mel[:1] if previous is None else previous
     flux = (mel - torch.cat((before, mel[:-1]))).clamp(min=0).mean(1)
@@ -152,11 +194,10 @@ def base_columns(windows: Tensor, previous: Tensor | None) -> Tensor:
     below = torch.cumsum(mel_power, 1) - mel_power
     rolloff = ((0.85 * mel_total - below) / (mel_power + 1e-9)).clamp(0, 1).mean(1)
     flatness = 4.0 * mel.mean(1) - 4.0 - torch.log(mel_total[:, 0] / N_MELS + 1e-6)
-    slopes = mel @ constants.slopes
-    low, high = power[:, 3:128].amax(1), power[:, 128:320].amax(1)
-    hammarberg = torch.log((low + 1e-7) / (high + 1e-7))
+    slopes = mel @ _constants().slopes
+    hammarberg = torch.log((spectra.low + 1e-7) / (spectra.high + 1e-7))
     alpha = torch.log((sums[:, 4] + 1e-6) / (sums[:, 5] + 1e-6))
-    pitch, voicing = _pitch(power, energy)
+    pitch, voicing = _pitch(spectra.correlation, energy)
     columns = (
         (torch.log10(energy + 1e-9) + 4.0) / 2.0,
         centroid - 0.6,
@@ -182,58 +223,73 @@ def with_derived(held: Tensor) -> Tensor:
     slow = torch.cat((cepstra, near[:, COLUMNS.descriptors]), 1)
     deltas = _slope(slow)
     accelerations = _slope(deltas[:, :N_CEPSTRA])
-    bands = held[:, COLUMNS.mel].reshape(len(held), N_MODULATION, N_MELS // N_MODULATION).mean(2)
-    filtered = torch.nn.functional.conv1d(bands.T[:, None], constants.modulation)  # [bands, ranges, t]
     return torch.cat(
         (
             held[PAST_FRAMES : PAST_FRAMES + ready],
             cepstra[6:-6],
             4.0 * deltas[3:-3],
             8.0 * accelerations,
-            3.0 * filtered.permute(2, 0, 1).flatten(1),
+            _modulation(held[:, COLUMNS.mel])[:ready],
         ),
         1,
     )
 
 
+def _modulation(mel: Tensor) -> Tensor:
+    """Log-mel [PAST + t + LOOKAHEAD, N_MELS] through the filters, [>= t, modulation columns].
+
+    A product with one banded matrix for each `_STRETCH` frames: what is left of the last counts for nothing.
+    """
+    constants = _constants()
+    span = len(constants.modulation)
+    bands = mel @ constants.bands
+    missing = -(len(bands) - span) % _STRETCH
+    stretches = torch.nn.functional.pad(bands, (0, 0, 0, missing)).unfold(0, span, _STRETCH)
+    filtered = (stretches.reshape(-1, span) @ constants.modulation).reshape(
+        len(stretches), N_MODULATION, _STRETCH, len(RANGES_HZ)
+    )
+    return filtered.transpose(1, 2).reshape(len(stretches) * _STRETCH, N_MODULATION * len(RANGES_HZ))
+
+
 def _slope(x: Tensor) -> Tensor:
     """Least-squares slope over seven frames: [t, c] -> [t - 6, c]."""
-    n = len(x) - 6
-    return sum((k * (x[3 + k : 3 + k + n] - x[3 - k : 3 - k + n]) for k in (1, 2, 3)), torch.zeros(())) / 28.0
+    near, far, farthest = x[2:] - x[:-2], x[4:] - x[:-4], x[6:] - x[:-6]
+    return (near[2:-2] + 2.0 * far[1:-1] + 3.0 * farthest) / 28.0
 
 
-def _pitch(power: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+def _pitch(correlation: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
     """Pitch [t] in octaves above 110 Hz times voicing, and voicing [t] in [0, 1].
 
     Autocorrelation (inverse transform of the magnitude spectrum below 4 kHz, which is steadier under strong
     formants than that of the power), the highest peak of 60 to 500 Hz, parabolic between the lags.
     """
-    magnitude = power[:, :257].sqrt()
-    magnitude[:, :3] = 0.0
-    correlation = torch.fft.irfft(magnitude, n=512)
     constants = _constants()
-    rate, first, last = RATE_HZ / 2, _FIRST_LAG, _LAST_LAG
-    part = correlation[:, first - 1 : last + 2]
+    part = correlation[:, 1:]
     middle = part[:, 1:-1]
-    peaks = torch.where((middle > part[:, :-2]) & (middle >= part[:, 2:]), middle, torch.zeros(()))
-    at = (peaks * constants.short_lags).argmax(1, keepdim=True)
+    peaks = middle * ((middle > part[:, :-2]) & (middle >= part[:, 2:]))
+    at = (peaks * constants.short_lags).max(1, keepdim=True).indices
     height = peaks.gather(1, at)
     before, after = part.gather(1, at), part.gather(1, at + 2)
     bend = (2 * height - before - after).clamp(min=1e-6)
-    lag = (at[:, 0] + first) + (0.5 * (after - before) / bend)[:, 0].clamp(-0.5, 0.5)
+    lag = (at[:, 0] + _FIRST_LAG) + (0.5 * (after - before) / bend)[:, 0].clamp(-0.5, 0.5)
     tapered = 1.0 - 0.004 * lag  # the window leaves less of a long period
     strength = height[:, 0] / (correlation[:, 0] + 1e-4) / tapered
     voicing = torch.sigmoid((strength - 0.35) * 20.0) * (energy / (energy + 1e-7))
-    return torch.log2(rate / lag / 110.0) * voicing, voicing
+    return torch.log2(RATE_HZ / 2 / lag / 110.0) * voicing, voicing
 
 
 class _Constants(NamedTuple):
     window: Tensor  # [640]
-    linear: Tensor  # [513, 64 + 6]: mel filters and sums over the spectrum
+    lower: Tensor  # [bins, _LOWER]: the first mel filters, which need the lower bins alone
+    upper: Tensor  # [513, 64 - _LOWER + sums]: the other mel filters, sums over the spectrum
+    sums: int
+    correlation: Tensor  # [254, 1 + lags + 2]: what each bin adds to an autocorrelation
     slopes: Tensor  # [64, 2]: of the log-mel below and above 1 kHz
     dct: Tensor  # [64, 20], the first cepstrum (the level) left out
     short_lags: Tensor  # [lags] prefers one period to two
-    modulation: Tensor  # [6, 1, PAST + 1 + LOOKAHEAD]
+    filters: Tensor  # [6, PAST + 1 + LOOKAHEAD]
+    bands: Tensor  # [64, 16] means of neighbouring mel bands
+    modulation: Tensor  # [PAST + LOOKAHEAD + _STRETCH, _STRETCH * 6]: the filters at each of the frames
 
 
 @cache
@@ -260,13 +316,27 @@ def _constants() -> _Constants:
         slopes.append(scale * 4.0 * centred / (centred**2).sum())
     dct = create_dct(N_CEPSTRA + 1, N_MELS, norm="ortho")[:, 1:]
     filters = np.stack([_band_pass(low, high) for low, high in RANGES_HZ])
+    reach = 1 + int(torch.nonzero(mel[:, _LOWER - 1])[-1])
+    bins = torch.arange(3, 257, dtype=torch.float64)  # from 47 Hz on
+    lags = torch.tensor([0, *range(_FIRST_LAG - 1, _LAST_LAG + 2)])
+    both = torch.where(bins == 256, 1.0, 2.0) / 512
+    correlation = both[:, None] * torch.cos(2 * torch.pi / 512 * bins[:, None] * lags)
+    bands = torch.eye(N_MODULATION).repeat_interleave(N_MELS // N_MODULATION, 0) * N_MODULATION / N_MELS
+    banded = torch.zeros(len(filters[0]) + _STRETCH - 1, _STRETCH, len(RANGES_HZ))
+    for i in range(_STRETCH):
+        banded[i : i + len(filters[0]), i] = 3.0 * torch.from_numpy(filters.T)
     return _Constants(
         window,
-        torch.cat((mel, torch.stack(sums, 1)), 1).contiguous(),
+        mel[:reach, :_LOWER].contiguous(),
+        torch.cat((mel[:, _LOWER:], torch.stack(sums, 1)), 1),
+        len(sums),
+        correlation.float(),
         torch.stack(slopes, 1).contiguous(),
         dct.contiguous(),
         torch.linspace(1.0, 0.85, _LAST_LAG - _FIRST_LAG + 1),
-        torch.from_numpy(filters.astype(np.float32))[:, None],
+        torch.from_numpy(filters.astype(np.float32)),
+        bands,
+        banded.flatten(1),
     )
 
 

@@ -19,14 +19,15 @@ from moodstream.models.features import (
     LOOKAHEAD_FRAMES,
     N_BASE,
     N_CEPSTRA,
+    N_FFT,
     N_MELS,
-    N_MODULATION,
     PAST_FRAMES,
     PITCH,
     VOICING,
     WINDOW,
+    Spectra,
     _constants,
-    base_columns,
+    described,
 )
 from moodstream.models.music_network import N_FIXED, SHARPNESS, MusicNetwork, all_statistics
 from moodstream.models.network import FrameEncoder, Output
@@ -43,7 +44,8 @@ class FrontEndGraph(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         hops = F.pad(samples, (LEFT, 3 * HOP - LEFT)).reshape(-1, HOP)
-        base = base_columns(torch.cat((hops[:-3], hops[1:-2], hops[2:-1]), 1)[:, :WINDOW], None)
+        windows = torch.cat((hops[:-3], hops[1:-2], hops[2:-1]), 1)[:, :WINDOW]
+        base = described(spectra(windows), None)
         before = base[:1].expand(PAST_FRAMES, -1)
         return all_columns(torch.cat((before, base, base[-1:].expand(LOOKAHEAD_FRAMES, -1))))
 
@@ -109,6 +111,19 @@ class NotesGraph(nn.Module):
         return mean.clamp(-1, 1), std, scores
 
 
+def spectra(windows: Tensor) -> Spectra:
+    """features._spectra, all at once: of windows [t, 640]."""
+    constants = _constants()
+    spectrum = torch.fft.rfft(windows * constants.window, n=N_FFT)
+    power = spectrum.real**2 + spectrum.imag**2
+    return Spectra(
+        torch.cat((power[:, : len(constants.lower)] @ constants.lower, power @ constants.upper), 1),
+        power[:, 3:128].amax(1),
+        power[:, 128:320].amax(1),
+        power[:, 3:257].sqrt() @ constants.correlation,
+    )
+
+
 def all_columns(held: Tensor) -> Tensor:
     """features.with_derived: frames [PAST + t + LOOKAHEAD, N_BASE] -> [t, N_COLUMNS]."""
     constants = _constants()
@@ -117,8 +132,8 @@ def all_columns(held: Tensor) -> Tensor:
     cepstra = near[:, COLUMNS.mel] @ constants.dct
     deltas = _slope(torch.cat((cepstra, near[:, COLUMNS.descriptors]), 1))
     accelerations = _slope(deltas[:, :N_CEPSTRA])
-    bands = held[:, COLUMNS.mel].reshape(held.shape[0], N_MODULATION, N_MELS // N_MODULATION).mean(2)
-    filtered = F.conv1d(bands.T[:, None], constants.modulation)
+    bands = held[:, COLUMNS.mel] @ constants.bands
+    filtered = F.conv1d(bands.T[:, None], constants.filters[:, None])
     return torch.cat(
         (
             held[PAST_FRAMES : PAST_FRAMES + t],

@@ -6,6 +6,8 @@ little, and no threshold depends on the gain. Voiced frames are summed once more
 so that a window also knows the spectra of its voiced and unvoiced parts and the pitch of what has a pitch.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,13 @@ _N_SLOPES = COLUMNS.deltas.stop - COLUMNS.deltas.start - N_CEPSTRA  # deltas of 
 _N_VOICED = N_BASE + _N_SLOPES
 _N_SQUARED = _N_VOICED - N_MELS  # of the voiced columns, the mel bands are only averaged
 _MEANS = COLUMNS.cepstra.stop  # deltas and modulation bands have no mean to speak of
+_SHAPE = slice(N_MELS, PITCH)  # the descriptors before the pitch
+_HEARD = (  # what is summed over voiced frames, the pitch itself being the last value
+    slice(0, PITCH),
+    slice(N_COLUMNS, N_COLUMNS + 1),
+    slice(VOICING, VOICING + 1),
+    slice(COLUMNS.deltas.start + N_CEPSTRA, COLUMNS.deltas.stop),
+)
 _SIZES = [1, N_COLUMNS, N_COLUMNS, 1, _N_VOICED, _N_SQUARED]
 N_SUMS = sum(_SIZES)
 N_STATISTICS = _MEANS + N_COLUMNS + N_BASE + _N_SQUARED + N_MELS + 1
@@ -27,6 +36,7 @@ LEVEL_STATISTICS = [  # those that the gain shifts: mean log-mel and level, of a
     *range(_VOICED_AT, _VOICED_AT + _LEVEL + 1),
     *range(_UNVOICED_AT, _UNVOICED_AT + N_MELS),
 ]
+MEL_PER_DB, LEVEL_PER_DB = math.log(10) / 40, 1 / 20  # what a gain adds to the columns, see `features`
 MODULATION_STATISTICS = [*range(_MEANS + COLUMNS.modulation.start, _MEANS + COLUMNS.modulation.stop)]
 QUIET_DBFS = -62.0  # a half second below this is silence, whatever surrounds it
 _FLOOR = 1e-4  # variance added before a root, so that the root is smooth and a constant gives 0.01
@@ -39,26 +49,26 @@ def loudness_weight(frames: Tensor) -> Tensor:
 
 def cell_sums(frames: Tensor, length: int | None = None) -> Tensor:
     """Sums [n, N_SUMS] of frames [32 n, N_COLUMNS]; frames from `length` on are padding and count nothing."""
+    cells = len(frames) // CELL_FRAMES
     weight = loudness_weight(frames)
     if length is not None and length < len(frames):
         weight = weight * (torch.arange(len(frames)) < length)[:, None]
-    weighted = weight * frames
     voicing = frames[:, VOICING : VOICING + 1]
-    slopes = frames[:, COLUMNS.deltas.start + N_CEPSTRA : COLUMNS.deltas.stop]
+    weights = torch.cat((weight, weight * voicing), 1).reshape(cells, CELL_FRAMES, 2)
     pitch = frames[:, PITCH : PITCH + 1] / (voicing + 1e-3)
-    voiced = torch.cat((frames[:, :PITCH], pitch, voicing, slopes), 1)
-    voiced_weight = weight * voicing
-    voiced_weighted = voiced_weight * voiced
+    values = torch.cat((frames, pitch), 1).reshape(cells, CELL_FRAMES, N_COLUMNS + 1)
+    weights = weights.transpose(1, 2)
+    first = weights @ values  # [cells, 2, columns]: of all frames, and of the voiced ones
+    second = weights @ values.square()
     parts = (
-        weight,
-        weighted,
-        weighted * frames,
-        voiced_weight,
-        voiced_weighted,
-        voiced_weighted[:, N_MELS:] * voiced[:, N_MELS:],
+        weights[:, 0].sum(1, keepdim=True),
+        first[:, 0, :N_COLUMNS],
+        second[:, 0, :N_COLUMNS],
+        weights[:, 1].sum(1, keepdim=True),
+        *(first[:, 1, part] for part in _HEARD),
+        *(second[:, 1, part] for part in (_SHAPE, *_HEARD[1:])),
     )
-    cells = len(frames) // CELL_FRAMES
-    return torch.cat([part.reshape(cells, CELL_FRAMES, part.shape[1]).sum(1) for part in parts], 1)
+    return torch.cat(parts, 1)
 
 
 def statistics(sums: Tensor) -> Tensor:
@@ -93,6 +103,14 @@ def moments(weight: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
 def quiet_cells(sums: Tensor) -> Tensor:
     """Which cells, [n] of bool, are silence by their own level: sums [n, N_SUMS] of single cells."""
     return sums[:, 0] < CELL_FRAMES * 10 ** (QUIET_DBFS / 10 * 0.2)
+
+
+def louder(decibels: float) -> Tensor:
+    """What a gain of so many dB adds to the statistics, [N_STATISTICS]."""
+    more = torch.zeros(N_STATISTICS)
+    more[LEVEL_STATISTICS] = decibels * MEL_PER_DB
+    more[[_LEVEL, _VOICED_AT + _LEVEL]] = decibels * LEVEL_PER_DB
+    return more
 
 
 def window_sums(cells: Tensor, past: int, future: int) -> Tensor:

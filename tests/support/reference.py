@@ -45,7 +45,7 @@ def reference_frames(samples: Float) -> Tensor:
     accelerations = slope(deltas[:, :20])
     bands = torch.stack([held[:, 4 * b : 4 * b + 4].mean(1) for b in range(16)], 1)
     modulation = []
-    for taps in constants().modulation[:, 0]:
+    for taps in constants().filters:
         filtered = torch.zeros(count, 16)
         for k, tap in enumerate(taps):
             filtered += tap * bands[at - PAST_FRAMES + k]
