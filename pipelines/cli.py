@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+from moodstream.pipelines.commands.alerts import alerts
 from moodstream.pipelines.commands.analyze import STOPPED, analyze
 from moodstream.pipelines.commands.compact import compact
 from moodstream.pipelines.commands.export import export
@@ -69,6 +70,7 @@ for _command in (
     live,
     replay,
     tail,
+    alerts,
     land,
 ):
     cli.add_command(_command)

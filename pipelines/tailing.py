@@ -1,15 +1,19 @@
 """Tailing: committed rows of live streams as lines of text."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+
+import click
 
 from moodstream.pipelines.commands.analyze import printable
 from moodstream.sinks.kafka import Cluster, Topics, import_kafka
 from moodstream.sinks.layout import TABLES
 from moodstream.transforms.errors import StoreError, UsageError
+from moodstream.transforms.watch import evidence_words
 
 _POLL_MS = 200
+COLOURS = {"info": "cyan", "warning": "yellow", "critical": "red"}
 _WIDTH = 21  # of a curve's drawing
 
 
@@ -20,6 +24,7 @@ def follow(
     *,
     media: str | None = None,
     final: bool = False,
+    tables: Sequence[str] = TABLES,
 ) -> Iterator[str]:
     """A line for each row that is committed from now on.
 
@@ -34,9 +39,9 @@ def follow(
             enable_auto_commit=False,
             auto_offset_reset="latest",
         )
-        tables = {topics.of(table): table for table in TABLES}
-        numbers = {topic: consumer.partitions_for_topic(topic) or () for topic in tables}
-        places = [kafka.TopicPartition(topic, number) for topic in tables for number in numbers[topic]]
+        by_topic = {topics.of(table): table for table in tables}
+        numbers = {topic: consumer.partitions_for_topic(topic) or () for topic in by_topic}
+        places = [kafka.TopicPartition(topic, number) for topic in by_topic for number in numbers[topic]]
         if not places:
             raise UsageError(
                 f"there are no topics {topics.prefix}...: `moodstream verify --create` makes them"
@@ -45,11 +50,10 @@ def follow(
         while not stopped():
             for place, records in consumer.poll(_POLL_MS).items():
                 for record in records:
-                    row = json.loads(record.value)
-                    if (media is None or row["media_id"] == media) and (
-                        row.get("is_final", True) or not final
-                    ):
-                        yield line_of(tables[place.topic], row)
+                    table, row = by_topic[place.topic], json.loads(record.value)
+                    is_told = row.get("is_final", True) or not final or table == "alert"
+                    if is_told and (media is None or row["media_id"] == media):
+                        yield line_of(table, row)
         consumer.close()
     except kafka.errors.KafkaError as error:
         raise StoreError(f"Kafka at {cluster.bootstrap}: {error}") from error
@@ -67,6 +71,8 @@ def line_of(table: str, row: Mapping[str, Any]) -> str:
         return f"{name} dead letter: {row['stage']}/{row['error']}, {printable(row['reference'])}"
     if table == "media":
         return f"{name} over: {row['kind']}, {row['duration_ms'] / 1000:.1f} s"
+    if table == "alert":
+        return _alert(name, row)
     where = f"{name} {row['channel']:<9.9} {row['modality']:<8} {row['start_ms'] / 1000:8.1f} s"
     mark = " " if row["is_final"] else "~"
     if table == "curve":
@@ -75,11 +81,19 @@ def line_of(table: str, row: Mapping[str, Any]) -> str:
         says = (
             f"{'episode':<12} {row['emotion']} until {row['end_ms'] / 1000:.1f} s ({row['confidence']:.0%})"
         )
-    elif table == "summary":
-        says = f"{'summary':<12} {row['emotion']}, {row['profile']}, {row['dynamics']}"
     else:
-        says = f"{'ALERT':<12} {row['rule']}: {row['severity']}, {row['value']:.2f}"
+        says = f"{'summary':<12} {row['emotion']}, {row['profile']}, {row['dynamics']}"
     return f"{where}{mark}{says}"
+
+
+def _alert(name: str, row: Mapping[str, Any]) -> str:
+    """An alert: when it opens and when it is over, its span, and what it rests on."""
+    mark = "◆" if row["revision"] == 0 else "◇"
+    span = f"{row['start_ms'] / 1000:8.1f} to {row['end_ms'] / 1000:.1f} s"
+    said = f"{mark} {row['severity'].upper()} {printable(row['rule'])}"
+    text = f"{name} {printable(row['channel']):<9.9} {'ALERT':<8} {span}  {said}: "
+    text += f"{row['value']:.2f} ({printable(evidence_words(row["evidence"]))})"
+    return click.style(text, fg=COLOURS.get(row["severity"], "magenta"), bold=row["revision"] == 0)
 
 
 def _drawn(row: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from moodstream.transforms.errors import DecodeError, MediaError, PacketError
 from moodstream.transforms.inlet import Gap, Heard, Inlet, Midi
 from moodstream.transforms.live import LiveSession
 from moodstream.transforms.order import WINDOW_MS, Arrival, Turn
+from moodstream.transforms.roles import RoleWords
 from moodstream.transforms.session import Settings, is_call
 from moodstream.transforms.streamed import media_type
 from moodstream.transforms.tables import to_table
@@ -35,6 +36,7 @@ class LiveSettings:
     idle_ms: int = 60_000  # without a packet, until a stream is closed
     snapshot_ms: int = 10_000  # between two snapshots of a stream
     forget_ms: int = 86_400_000  # until it is forgotten that a stream was there, and its takes count from 0
+    roles: RoleWords = field(default_factory=RoleWords)  # who speaks, besides what packets say
 
 
 @dataclass
@@ -235,8 +237,10 @@ class Stream:
     def _know(self, channels: int) -> None:
         """The sound has so many channels: are they the sides of a call?"""
         media = self.session.media
-        if not self.session.channels and media.roles:
-            self.session.media = replace(media, split=len(media.roles) == channels)
+        if not self.session.channels:
+            roles = self.timing.roles.read(",".join(media.roles), channels)
+            if roles:
+                self.session.media = replace(media, roles=roles, split=len(roles) == channels)
 
     def _media_row(self) -> MediaRow:
         session, media = self.session, self.session.media

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from moodstream.pipelines.privacy import check_privacy, privacy_options, said
+
 if TYPE_CHECKING:
     from moodstream.pipelines.runlog import RunReport
 
@@ -63,13 +65,12 @@ ADVICE = {  # what people can do about a dead letter, by its word
     default="",
     help="Who speaks on which channel, with --channels split; e.g. agent,customer.",
 )
+@privacy_options
 @click.option(
-    "--emotions-for",
-    type=click.Choice(["customer", "all"]),
-    default="customer",
-    show_default=True,
-    help="On calls: whose emotions are estimated. Inferring those of employees at work is forbidden "
-    "in the EU (AI Act, Art. 5(1)(f)); `all` is written into every row.",
+    "--rules",
+    "rule_file",
+    metavar="FILE",
+    help="What is worth an alert: a YAML file with `rules`, see docs/calls.md.",
 )
 @click.option("--no-pair", is_flag=True, help="song.mp3 and song.mid in one folder are two media, not one.")
 @click.option(
@@ -115,6 +116,8 @@ def analyze(
     no_pair: bool,
     strict: bool,
     emotions_for: str,
+    responsible: str,
+    rule_file: str | None,
     features: bool,
     max_hours: float,
     speech_model: str,
@@ -133,6 +136,7 @@ def analyze(
     moodstream analyze "calls/*.wav" --out lake --channels split --roles agent,customer
     moodstream analyze s3://bucket/catalogue --out parquet:rows --workers 8
     moodstream analyze calls/ --out lake --model small
+    moodstream analyze calls/ --out lake --channels split --roles agent,customer --rules rules.yaml
     moodstream analyze songs/ --out lake-of-ada --profile ada.yaml
     moodstream analyze --manifest songs.csv --out postgresql://me@localhost/music
     """
@@ -142,12 +146,14 @@ def analyze(
     from moodstream.pipelines.config import Config
     from moodstream.pipelines.display import display
     from moodstream.pipelines.interrupt import own_screen, scratch_folder, stoppable
+    from moodstream.pipelines.rule_file import read_rules
     from moodstream.transforms.engine import Engine
     from moodstream.transforms.personal import read_listener
     from moodstream.transforms.session import Settings
 
     if not paths and not more["manifest"]:
         raise click.UsageError("name something to analyse: a file, a folder, a pattern or --manifest FILE")
+    check_privacy(emotions_for, responsible)
     config = Config(
         paths=paths,
         out=out,
@@ -156,6 +162,8 @@ def analyze(
         pair=not no_pair,
         settings=Settings(
             emotions_for=emotions_for,
+            responsible=responsible,
+            rules=read_rules(rule_file, emotions_for) if rule_file is not None else (),
             features=features,
             max_hours=max_hours,
             speech_model=speech_model,
@@ -163,6 +171,8 @@ def analyze(
         ),
         **more,
     )
+    if roles or emotions_for == "all":
+        click.echo(said(emotions_for, responsible), err=True)
     cards = Engine(speech=speech_model).cards.values()
     click.echo(licences.notice({card.name: card.licence for card in cards}), err=True)
     apart = config.workers > 1

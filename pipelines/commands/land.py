@@ -3,10 +3,12 @@
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.live_file import config_option
 from moodstream.pipelines.operations import logs, operation_options
 
 
 @click.command(no_args_is_help=True)
+@config_option
 @kafka_options
 @click.option(
     "--to",

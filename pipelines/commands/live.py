@@ -3,7 +3,9 @@
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.live_file import config_option, current
 from moodstream.pipelines.operations import logs, operation_options
+from moodstream.pipelines.privacy import check_privacy, privacy_options, said
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -18,6 +20,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 @click.command(no_args_is_help=True)
+@config_option
 @kafka_options
 @click.option("--in", "topic", metavar="TOPIC", required=True, help="The topic of packets.")
 @click.option(
@@ -33,13 +36,12 @@ def _numbers(text: str) -> tuple[int, ...]:
     default="",
     help="Only these partitions of the topic, so that several processes share it. Each must have its own.",
 )
+@privacy_options
 @click.option(
-    "--emotions-for",
-    type=click.Choice(["customer", "all"]),
-    default="customer",
-    show_default=True,
-    help="On calls: whose emotions are estimated. Inferring those of employees at work is forbidden "
-    "in the EU (AI Act, Art. 5(1)(f)); `all` is written into every row.",
+    "--rules",
+    "rule_file",
+    metavar="FILE",
+    help="What is worth an alert: a YAML file with `rules`, see docs/calls.md.",
 )
 @click.option(
     "--window-ms",
@@ -71,6 +73,8 @@ def live(
     prefix: str,
     partitions: str,
     emotions_for: str,
+    responsible: str,
+    rule_file: str | None,
     window_ms: int,
     idle_s: int,
     snapshot_s: int,
@@ -86,23 +90,30 @@ def live(
     \b
     moodstream verify --bootstrap localhost:9092 --in packets --create
     moodstream live --bootstrap localhost:9092 --in packets
+    moodstream live --config live.yaml
     """
+    import logging
+
     from moodstream.pipelines.live import LiveConfig, run
     from moodstream.pipelines.metrics import Metrics
     from moodstream.pipelines.monitor import serving
+    from moodstream.pipelines.rule_file import read_rules
     from moodstream.sinks.kafka import Topics
     from moodstream.transforms.session import Settings
     from moodstream.transforms.stream import LiveSettings
 
+    check_privacy(emotions_for, responsible)
+    rules = read_rules(rule_file, emotions_for) if rule_file is not None else current().rules
     config = LiveConfig(
         cluster=cluster_of(bootstrap, kafka),
         topic=topic,
         group=group,
         topics=Topics(prefix),
         partitions=_numbers(partitions),
-        settings=Settings(emotions_for=emotions_for),
-        timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000),
+        settings=Settings(emotions_for=emotions_for, responsible=responsible, rules=rules),
+        timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000, roles=current().roles),
     )
     metrics = None if metrics_port is None else Metrics()
     with logs(log_json), serving(metrics, metrics_port):
+        logging.getLogger(__name__).info("%s; %d rules", said(emotions_for, responsible), len(rules))
         run(config, metrics=metrics)

@@ -3,15 +3,27 @@
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.live_file import config_option
 
 
 @click.command(no_args_is_help=True)
+@config_option
 @kafka_options
 @prefix_option
 @click.option("--media", metavar="ID", help="Only this media.")
-@click.option("--final", is_flag=True, help="Only final rows.")
-def tail(bootstrap: str, kafka: tuple[str, ...], prefix: str, media: str | None, final: bool) -> None:
-    """Print curves, episodes, summaries, alerts and dead letters as they are committed, until Ctrl-C.
+@click.option("--final", is_flag=True, help="Only final rows; alerts when they open, too.")
+@click.option("--alerts", is_flag=True, help="Only alerts.")
+def tail(
+    bootstrap: str,
+    kafka: tuple[str, ...],
+    prefix: str,
+    media: str | None,
+    final: bool,
+    alerts: bool,
+) -> None:
+    """Print alerts, curves, episodes, summaries and dead letters as they are committed, until Ctrl-C.
+
+    An alert is told when it opens (◆) and again, with its whole span, when it is over (◇).
 
     \b
     moodstream tail --bootstrap localhost:9092
@@ -20,7 +32,10 @@ def tail(bootstrap: str, kafka: tuple[str, ...], prefix: str, media: str | None,
     from moodstream.pipelines.live import stopping
     from moodstream.pipelines.tailing import follow
     from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.layout import TABLES
 
     with stopping() as stopped:
-        for line in follow(cluster_of(bootstrap, kafka), Topics(prefix), stopped, media=media, final=final):
+        where = cluster_of(bootstrap, kafka)
+        tables = ("alert",) if alerts else TABLES
+        for line in follow(where, Topics(prefix), stopped, media=media, final=final, tables=tables):
             click.echo(line)

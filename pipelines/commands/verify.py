@@ -3,11 +3,13 @@
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.live_file import config_option, current
 
 EXIT_MISSING = 3
 
 
 @click.command(no_args_is_help=True)
+@config_option
 @kafka_options
 @click.option("--in", "topic", metavar="TOPIC", required=True, help="The topic of packets.")
 @click.option("--group", default="moodstream", show_default=True, help="The group of the live run.")
@@ -20,6 +22,7 @@ EXIT_MISSING = 3
     help="How many partitions a topic gets that does not exist yet.",
 )
 @click.option("--create", is_flag=True, help="Create the topics that are missing.")
+@click.option("--offline", is_flag=True, help="Look at the configuration and the models only.")
 def verify(
     bootstrap: str,
     kafka: tuple[str, ...],
@@ -28,32 +31,30 @@ def verify(
     prefix: str,
     new_partitions: int,
     create: bool,
+    offline: bool,
 ) -> int:
-    """Say which topics and models a live run needs and which are missing; exit status 3 if any is.
+    """Say what a live run needs and what of it is missing; exit status 3 if anything is.
+
+    Looks at the configuration (its rules one by one), the models, the topics and their settings, the right to
+    read and write them (with a transaction that is taken back), and the store of `land`.
 
     \b
-    moodstream verify --bootstrap localhost:9092 --in packets
     moodstream verify --bootstrap localhost:9092 --in packets --create
+    moodstream verify --config live.yaml
     """
-    from moodstream.sinks.kafka import Topics, create_topics, import_kafka, missing_topics, plan
-    from moodstream.transforms.engine import Engine
-    from moodstream.transforms.errors import StoreError
+    from moodstream.pipelines import verifying
+    from moodstream.sinks.kafka import Topics
 
-    cluster = cluster_of(bootstrap, kafka)
-    for name, card in Engine().cards.items():
-        click.echo(f"model   {name:<10} {card.version}")
-    try:
-        wanted = plan(cluster, topic, group, Topics(prefix), new_partitions)
-        missing = missing_topics(cluster, wanted)
-        if create and missing:
-            create_topics(cluster, missing)
-    except import_kafka().errors.KafkaError as error:
-        raise StoreError(f"Kafka at {bootstrap}: {error}") from error
-    for one in wanted:
-        state = ("created" if create else "MISSING") if one in missing else "ok"
-        settings = " ".join(f"{key}={value}" for key, value in one.settings.items())
-        click.echo(f"topic   {one.name:<32} {one.partitions} partitions  {state}  {settings}")
-    if missing and not create:
-        click.echo("Give --create to make what is missing, or create it with these settings.")
+    file = current()
+    found = [*verifying.rules(file.rules), *verifying.models()]
+    if not offline:
+        where = cluster_of(bootstrap, kafka)
+        found += verifying.kafka(where, topic, group, Topics(prefix), new_partitions, create=create)
+        to = file.sections.get("land", {}).get("to")
+        found += verifying.store(to) if to else []
+    for one in found:
+        click.echo(f"{one.kind:<7} {one.name:<32} {one.state}")
+    if any(one.is_missing for one in found):
+        click.echo("Give --create to make missing topics, or create them with these settings.")
         return EXIT_MISSING
     return 0

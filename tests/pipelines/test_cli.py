@@ -67,13 +67,14 @@ def test_every_command_explains_itself_with_examples(command, capsys):
 
 def test_options_become_the_configuration(ran):
     line = "analyze a b --out lake --id stem --channels split --roles agent,customer --no-pair --force"
-    line += " --workers 3 --manifest m.csv --features --emotions-for all --max-hours 2.5 --beam --runner=X"
+    line += " --workers 3 --manifest m.csv --features --emotions-for all --responsible Ada"
+    line += " --max-hours 2.5 --beam --runner=X"
     assert cli.run(line.split()) == 0
     config = ran["config"]
     assert (config.paths, config.out, config.id, config.manifest) == (("a", "b"), "lake", "stem", "m.csv")
     assert (config.channels, config.roles, config.pair) == ("split", ("agent", "customer"), False)
     assert (config.force, config.workers, config.beam_options) == (True, 3, ("--runner=X",))
-    assert config.settings.emotions_for == "all"
+    assert (config.settings.emotions_for, config.settings.responsible) == ("all", "Ada")
     assert config.settings.features
     assert config.settings.max_hours == 2.5
 
