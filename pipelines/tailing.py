@@ -92,7 +92,7 @@ def _alert(name: str, row: Mapping[str, Any]) -> str:
     span = f"{row['start_ms'] / 1000:8.1f} to {row['end_ms'] / 1000:.1f} s"
     said = f"{mark} {row['severity'].upper()} {printable(row['rule'])}"
     text = f"{name} {printable(row['channel']):<9.9} {'ALERT':<8} {span}  {said}: "
-    text += f"{row['value']:.2f} ({printable(evidence_words(row["evidence"]))})"
+    text += f"{row['value']:.2f} ({printable(evidence_words(row['evidence']))})"
     return click.style(text, fg=COLOURS.get(row["severity"], "magenta"), bold=row["revision"] == 0)
 
 
