@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
 
 _POLL_MS = 300
+_SETTLE_S = 15.0
 _log = logging.getLogger(__name__)
 Pause = Callable[[float], bool]
 Deliver = Callable[[Mapping[str, Any], Pause], bool]
@@ -46,6 +47,22 @@ class Told:
 
     delivered: int = 0
     refused: int = 0
+
+
+def _joined() -> Any:
+    """A listener that notes when the group said (again) who reads which partitions."""
+    from kafka import ConsumerRebalanceListener
+
+    class Joined(ConsumerRebalanceListener):  # type: ignore[misc]  # it ships no types
+        again = False
+
+        def on_partitions_revoked(self, revoked: Any) -> None:
+            pass
+
+        def on_partitions_assigned(self, assigned: Any) -> None:
+            self.again = True
+
+    return Joined()
 
 
 class Alerting:
@@ -96,7 +113,8 @@ class Alerting:
         if not consumer.partitions_for_topic(self._topic):
             consumer.close()
             raise UsageError(f"there is no topic {self._topic}: `moodstream verify --create` makes it")
-        consumer.subscribe([self._topic])
+        self._joined = _joined()
+        consumer.subscribe([self._topic], listener=self._joined)
         return consumer
 
     def _at_end(self) -> bool:
@@ -105,18 +123,20 @@ class Alerting:
         return bool(places) and all(self._consumer.position(place) >= ends[place] for place in places)
 
     def _take(self, place: "TopicPartition", records: Iterable[Any]) -> None:
+        self._joined.again = False
         last = None
         for record in records:
             if self.stopped() or place not in self._consumer.assignment():
                 return  # whoever has it now begins at what was committed
             row = self._read(record)
+            last = record.offset + 1
             if row is not None and row["revision"] == 0:
                 if not self._hand_on(record, row):
                     return
-                self._commit(place, record.offset + 1)
+                self._commit(place, last)
+                if self._joined.again:  # what comes next is read again, from what was committed
+                    return
                 last = None
-            else:
-                last = record.offset + 1
         if last is not None:
             self._commit(place, last)
 
@@ -145,17 +165,32 @@ class Alerting:
         """Wait without losing the group: it wants to hear of us, but no records may come meanwhile."""
         end = time.monotonic() + seconds
         while not self.stopped() and time.monotonic() < end:
-            self._consumer.pause(*self._consumer.assignment())
-            for place, records in self._consumer.poll(min(_POLL_MS, int(1000 * seconds) + 1)).items():
-                self._consumer.seek(place, records[0].offset)  # partitions that came to us just now
+            self._stay(min(_POLL_MS, int(1000 * seconds) + 1))
         self._consumer.resume(*self._consumer.assignment())
         return not self.stopped()
 
+    def _stay(self, milliseconds: int) -> None:
+        """Let the group hear of us."""
+        self._consumer.pause(*self._consumer.assignment())
+        for place, records in self._consumer.poll(milliseconds).items():
+            self._consumer.seek(place, records[0].offset)  # partitions that came to us just now
+
     def _commit(self, place: "TopicPartition", offset: int) -> None:
-        try:
-            self._consumer.commit({place: self._kafka.OffsetAndMetadata(offset, "", -1)})
-        except (self._kafka.errors.CommitFailedError, self._kafka.errors.RebalanceInProgressError):
-            _log.warning("%s went to another process; its last alert may be told twice", place)
+        """Commit a position, once the group has settled if it is about to say anew who reads what."""
+        errors = self._kafka.errors
+        end = time.monotonic() + _SETTLE_S
+        while True:
+            try:
+                self._consumer.commit({place: self._kafka.OffsetAndMetadata(offset, "", -1)})
+                break
+            except (errors.CommitFailedError, errors.RebalanceInProgressError):
+                self._stay(_POLL_MS)
+                if place not in self._consumer.assignment() or time.monotonic() > end:
+                    _log.warning("%s went to another process; its last alert may be told twice", place)
+                    break
+        self._consumer.resume(*self._consumer.assignment())
+        if self._joined.again and place in self._consumer.assignment():
+            self._consumer.seek(place, offset)
 
     def _bury(self, record: Any, row: Mapping[str, Any], error: RefusedError) -> None:
         """An alert that nobody takes, as a dead letter of its media."""

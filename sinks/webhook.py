@@ -124,7 +124,8 @@ class Webhook:
         if self.secret:
             headers["Moodstream-Signature"] = signature(self.secret, int(time.time()), body)
         connection = self._connection(str(parts.hostname), parts.port, parts.scheme == "https")
-        late = threading.Timer(self.timeout_s, _cut, [connection])  # a socket's timeout is for each byte
+        is_late = threading.Event()
+        late = threading.Timer(self.timeout_s, _cut, [connection, is_late])  # a socket's is for each byte
         late.daemon = True
         try:
             late.start()
@@ -132,6 +133,8 @@ class Webhook:
             connection.request("POST", target, body, headers)
             answer = connection.getresponse()
             answer.read(_LONGEST_ANSWER)
+            if is_late.is_set():  # headers that were cut off look complete
+                raise TimeoutError("timed out")
             return answer.status, _seconds(answer.getheader("Retry-After"))
         except (OSError, http.client.HTTPException) as error:
             raise _NoAnswerError(f"no answer ({str(error) or type(error).__name__})") from error
@@ -181,8 +184,9 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
     return f"t={at_s},v1={digest}"
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
+def _cut(connection: http.client.HTTPConnection, is_late: threading.Event) -> None:
     """End a connection that somebody else waits on."""
+    is_late.set()
     with contextlib.suppress(OSError):  # it ended by itself
         if connection.sock is not None:
             socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # TLS or not: the reader wakes up

@@ -38,6 +38,7 @@ EXCUSES: tuple[tuple[str, Callable[[], bool]], ...] = (
     (r"chrom", _program("chromium", "chromium-browser", "google-chrome")),
     (r"fluidsynth|soundfont", _program("fluidsynth")),
     (r"espeak", _program("espeak-ng")),
+    (r"openssl", _program("openssl")),
     (r"essentia", lambda: importlib.util.find_spec("essentia") is not None),
     (r"\broot\b", lambda: os.geteuid() != 0),
 )
