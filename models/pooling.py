@@ -19,10 +19,7 @@ _N_SLOPES = COLUMNS.deltas.stop - COLUMNS.deltas.start - N_CEPSTRA  # deltas of 
 _N_VOICED = N_BASE + _N_SLOPES
 _N_SQUARED = _N_VOICED - N_MELS  # of the voiced columns, the mel bands are only averaged
 _MEANS = COLUMNS.cepstra.stop  # deltas and modulation bands have no mean to speak of
-_SHAPE = slice(N_MELS, PITCH)  # the descriptors before the pitch
-_HEARD = (  # what is summed over voiced frames, the pitch itself being the last value
-    slice(0, PITCH),
-    slice(N_COLUMNS, N_COLUMNS + 1),
+_HEARD = (  # what voiced frames are summed of besides the columns before the pitch, and the pitch
     slice(VOICING, VOICING + 1),
     slice(COLUMNS.deltas.start + N_CEPSTRA, COLUMNS.deltas.stop),
 )
@@ -55,18 +52,23 @@ def cell_sums(frames: Tensor, length: int | None = None) -> Tensor:
         weight = weight * (torch.arange(len(frames)) < length)[:, None]
     voicing = frames[:, VOICING : VOICING + 1]
     weights = torch.cat((weight, weight * voicing), 1).reshape(cells, CELL_FRAMES, 2)
-    pitch = frames[:, PITCH : PITCH + 1] / (voicing + 1e-3)
-    values = torch.cat((frames, pitch), 1).reshape(cells, CELL_FRAMES, N_COLUMNS + 1)
+    pitch = (frames[:, PITCH : PITCH + 1] / (voicing + 1e-3)).reshape(cells, CELL_FRAMES, 1)
+    values = frames.reshape(cells, CELL_FRAMES, N_COLUMNS)
     weights = weights.transpose(1, 2)
-    first = weights @ values  # [cells, 2, columns]: of all frames, and of the voiced ones
+    first = weights @ values  # [cells, 2, N_COLUMNS]: of all frames, and of the voiced ones
     second = weights @ values.square()
+    heard = weights[:, 1:]
     parts = (
         weights[:, 0].sum(1, keepdim=True),
-        first[:, 0, :N_COLUMNS],
-        second[:, 0, :N_COLUMNS],
-        weights[:, 1].sum(1, keepdim=True),
+        first[:, 0],
+        second[:, 0],
+        heard.sum(2),
+        first[:, 1, :PITCH],
+        (heard @ pitch)[:, 0],
         *(first[:, 1, part] for part in _HEARD),
-        *(second[:, 1, part] for part in (_SHAPE, *_HEARD[1:])),
+        second[:, 1, N_MELS:PITCH],
+        (heard @ pitch.square())[:, 0],
+        *(second[:, 1, part] for part in _HEARD),
     )
     return torch.cat(parts, 1)
 
