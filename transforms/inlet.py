@@ -19,14 +19,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from moodstream.transforms.claims import Claims
+from moodstream.transforms.coded import MAX_PACKET_S
 from moodstream.transforms.elements import Clip, Packet
-from moodstream.transforms.errors import PacketError
+from moodstream.transforms.errors import DecodeError, PacketError
 from moodstream.transforms.order import Arrival, Order, Turn
-from moodstream.transforms.streamed import StreamDecoder, is_midi, midi_is_whole, open_decoder
+from moodstream.transforms.streamed import StreamDecoder, is_midi, midi_is_whole, open_decoder, open_runs
 from moodstream.transforms.units import Lost
 
 MAX_GAP_MS = 600_000  # a longer jump of `pts_ms` is another clock, not lost sound
 MAX_MIDI_BYTES = 4 << 20
+_PIECE = 1 << 16  # bytes that are decoded at once
+_MAX_CLAIM_S = 6 * 3600  # of sound in a payload that lies elsewhere
 _JUMP_MS = 1_000
 _SMOOTH = 1 / 64  # share of a packet in what the sender's clock is thought to be
 _SETTLED = 32  # packets, until it is known how far a decoder stays behind the bytes
@@ -56,19 +60,22 @@ class Inlet:
     Args:
         content_type: of all its packets.
         window_ms: how long packets wait for those before them.
+        claims: where payloads may be fetched that packets only name.
 
     Raises:
         DecodeError: a type that cannot be decoded packet by packet.
     """
 
-    def __init__(self, content_type: str, window_ms: int) -> None:
+    def __init__(self, content_type: str, window_ms: int, claims: Claims | None = None) -> None:
         self.content_type = content_type
+        self.claims = claims or Claims()
         self.order = Order(window_ms)
         self.decoder: StreamDecoder | None = None if is_midi(content_type) else open_decoder(content_type)
         self.closed = False
         self.source = ""  # who sends it
         self._last_ms = 0  # the broker's clock at its last packet
         self._midi = b""
+        self._runs = open_runs(content_type)
         self._offset_ms: float | None = None  # what the sender's clock says at position 0
         self._drift_ms = 0.0  # how far that has moved
         self._timed = 0  # packets by which it is known
@@ -113,14 +120,17 @@ class Inlet:
         if self.closed:
             return
         packet = turn.arrival.packet
-        if self.decoder is None:
-            yield from self._notes(packet)
-            return
         broken = bool(turn.lost) or turn.is_restart
-        if broken:
-            self.decoder.resync()
-        yield from self._gap(packet, position_ms(), lost=broken)
-        yield from self._sound(self.decoder.push(packet.data))
+        data = self.claims.fetch(packet.dataref) if packet.dataref else packet.data
+        if self._runs is not None:
+            self._runs.push(data, packet.pts_ms, lost=broken)
+        elif self.decoder is None:
+            yield from self._file(data, is_last=packet.final)
+        else:
+            if broken:
+                self.decoder.resync()
+            yield from self._gap(packet, position_ms(), lost=broken)
+            yield from self._bounded(self.decoder, data, _MAX_CLAIM_S if packet.dataref else MAX_PACKET_S)
 
     def close(self) -> Iterator[Heard]:
         """No more packets come.
@@ -133,6 +143,8 @@ class Inlet:
         self.closed = True
         if self.decoder is not None:
             yield from self._sound(self.decoder.flush())
+        elif self._runs is not None:
+            yield Midi(self._runs.file())
 
     def notes(self) -> dict[str, str]:
         """What is worth knowing about how its packets came."""
@@ -153,6 +165,7 @@ class Inlet:
             "order": self.order.state(),
             "decoder": None if self.decoder is None else self.decoder.state(),
             "midi": self._midi,
+            "runs": None if self._runs is None else self._runs.state(),
             "closed": self.closed,
             "source": self.source,
             "last_ms": self._last_ms,
@@ -165,6 +178,8 @@ class Inlet:
         if self.decoder is not None:
             self.decoder.restore(state["decoder"])
         self._midi, self.closed = state["midi"], state["closed"]
+        if self._runs is not None:
+            self._runs.restore(state["runs"])
         self.source, self._last_ms = state["source"], state["last_ms"]
         self._offset_ms, self._drift_ms, self._timed, self._jumps, self._owed_ms = state["clock"]
 
@@ -191,6 +206,17 @@ class Inlet:
             self._offset_ms += step_ms
             self._drift_ms += step_ms
 
+    def _bounded(self, decoder: StreamDecoder, data: bytes, most_s: int) -> Iterator[Heard]:
+        """What is in the bytes of a packet, up to so many seconds."""
+        samples = 0
+        for at in range(0, len(data), _PIECE):
+            for one in self._sound(decoder.push(data[at : at + _PIECE])):
+                yield one
+                samples += one.samples.shape[1] if isinstance(one, Clip) else 0
+            if samples > most_s * decoder.rate_hz:
+                decoder.resync()
+                raise DecodeError("too_long", f"a packet of more than {most_s} s of sound")
+
     def _sound(self, heard: Iterable[Clip | Lost]) -> Iterator[Heard]:
         for one in heard:
             if isinstance(one, Lost):
@@ -206,12 +232,12 @@ class Inlet:
 
     # ------------------------------------------------------------ notes
 
-    def _notes(self, packet: Packet) -> Iterator[Midi]:
+    def _file(self, data: bytes, *, is_last: bool) -> Iterator[Midi]:
         """A MIDI file, perhaps in pieces: it counts as soon as all of it is there."""
         whole = midi_is_whole(self._midi)
-        self._midi += packet.data
+        self._midi += data
         if len(self._midi) > MAX_MIDI_BYTES:
             self._midi = b""
             raise PacketError("too_large", f"a MIDI file of more than {MAX_MIDI_BYTES} bytes")
-        if not whole and self._midi and (midi_is_whole(self._midi) or packet.final):
+        if not whole and self._midi and (midi_is_whole(self._midi) or is_last):
             yield Midi(self._midi)

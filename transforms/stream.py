@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from moodstream.transforms.claims import Claims
 from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Media, MediaRow, Part
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import DecodeError, MediaError, PacketError
@@ -36,6 +37,7 @@ class LiveSettings:
     idle_ms: int = 60_000  # without a packet, until a stream is closed
     snapshot_ms: int = 10_000  # between two snapshots of a stream
     forget_ms: int = 86_400_000  # until it is forgotten that a stream was there, and its takes count from 0
+    claims: Claims = field(default_factory=Claims)  # where payloads may be fetched that packets only name
     roles: RoleWords = field(default_factory=RoleWords)  # who speaks, besides what packets say
 
 
@@ -175,7 +177,8 @@ class Stream:
         )
         self.session.restore(state["session"])
         for name, saved in state["inlets"].items():
-            inlet = self.inlets[name] = Inlet(saved["content_type"], self.timing.window_ms)
+            inlet = Inlet(saved["content_type"], self.timing.window_ms, self.timing.claims)
+            self.inlets[name] = inlet
             inlet.restore(saved)
 
     # ------------------------------------------------------------ packets
@@ -194,7 +197,7 @@ class Stream:
 
     def _open(self, arrival: Arrival) -> Inlet:
         packet = arrival.packet
-        inlet = Inlet(packet.content_type, self.timing.window_ms)
+        inlet = Inlet(packet.content_type, self.timing.window_ms, self.timing.claims)
         if any(other.is_notes == inlet.is_notes for other in self.inlets.values()):
             what = "notes" if inlet.is_notes else "sound"
             raise PacketError("part", f"a second part of {what}: {packet.part}")

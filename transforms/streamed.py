@@ -14,6 +14,8 @@ One small object a stream: `push` takes the bytes of the next packet and gives t
     video/mp2t                    MPEG-TS with AAC or MP3; pictures are passed over, here and below
     video/mp4, audio/mp4          fragmented mp4 with AAC, MP3 or Opus
     video/webm, audio/webm        WebM or Matroska with Opus, Vorbis, AAC or MP3
+    audio/midi                    a MIDI file, perhaps in pieces
+    audio/midi;format=messages    runs of timed messages (transforms/midi_runs.py)
 
 Conventions: clips are float32 [channels, n], full scale 1.
 """
@@ -30,6 +32,7 @@ from moodstream.transforms.elements import Clip
 from moodstream.transforms.errors import DecodeError
 from moodstream.transforms.fragments import Fragments
 from moodstream.transforms.frames_mpeg import MpegFrames
+from moodstream.transforms.midi_runs import MAX_DIVISION, MidiRuns
 from moodstream.transforms.mpegts import TsPackets
 from moodstream.transforms.ogg import OggPages, OpusPackets
 from moodstream.transforms.units import Demuxer, Lost
@@ -113,6 +116,18 @@ def media_type(content_type: str) -> tuple[str, dict[str, str]]:
 def is_midi(content_type: str) -> bool:
     """Whether a content type is that of notes."""
     return media_type(content_type)[0] in MIDI_TYPES
+
+
+def open_runs(content_type: str) -> MidiRuns | None:
+    """What gathers the notes of this content type, if they come as timed messages.
+
+    Raises:
+        DecodeError: `too_wide` for a division that no file has.
+    """
+    _, parameters = media_type(content_type)
+    if not is_midi(content_type) or parameters.get("format") != "messages":
+        return None
+    return MidiRuns(_parameter(parameters, "division", 480, 1, MAX_DIVISION))
 
 
 def open_decoder(content_type: str) -> StreamDecoder:
