@@ -21,7 +21,7 @@ from moodstream.pipelines.metrics import MeasuredSink, Metrics, Watch, measure_i
 from moodstream.sinks.base import Sink, WriteRows, Written
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
 from moodstream.transforms.engine import Engine
-from moodstream.transforms.errors import StoreError
+from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.session import Settings
 from moodstream.transforms.source_kafka import PacketSource, ReadPackets, resume, stop
 from moodstream.transforms.stream import LiveSettings
@@ -41,6 +41,7 @@ class LiveConfig:
     group: str = "moodstream"
     topics: Topics = field(default_factory=Topics)
     partitions: tuple[int, ...] = ()  # of the packets' topic; all if none are named
+    share: bool = False  # with the other processes of the group, as Kafka gives partitions to them
     settings: Settings = field(default_factory=Settings)
     timing: LiveSettings = field(default_factory=LiveSettings)
 
@@ -67,7 +68,8 @@ def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine |
         StoreError: Kafka failed.
     """
     sink = sink or KafkaSink(config.cluster, config.topic, config.group, config.topics)
-    source = PacketSource(config.cluster.settings(), config.topic, sink, config.partitions)
+    members = f"{config.group}.members" if config.share else ""  # keeps no offsets: those are the group's
+    source = PacketSource(config.cluster.settings(), config.topic, sink, config.partitions, members)
     with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as root:
         build(root, source, sink, config, engine)
 
@@ -80,9 +82,11 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
         metrics: where it tells how it is.
 
     Raises:
-        UsageError: topics or snapshots are not as they must be.
+        UsageError: topics or snapshots are not as they must be, or partitions both named and shared.
         FencedError: another process took over.
     """
+    if config.share and config.partitions:
+        raise UsageError("either the group says who reads which partitions, or their numbers do")
     measure_into(metrics)
     with stopping() as stopped:
         tries = 0
@@ -90,9 +94,9 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
             began = time.monotonic()
             try:
                 run_once(config, engine=engine)
-            except FencedError:
-                raise
             except StoreError as error:
+                if isinstance(error, FencedError) and not config.share:
+                    raise
                 tries = 1 if time.monotonic() - began > _GOOD_S else tries + 1
                 wait_s = patience_s(tries)
                 _log.warning("%s; starting again in %s s", error, wait_s)

@@ -8,8 +8,9 @@ A commit is one transaction: rows, snapshots, and the offsets of the packets tha
 as the offset's metadata. Readers with `isolation_level=read_committed` see all of it or nothing.
 
 Only one process writes for a partition of packets. Its `transactional.id` stands in the metadata, too. Who
-starts (`recover`) first fences whoever wrote there before, then reads where that one got to: its writes fail
-from then on, and its process ends.
+starts (`recover`) first fences whoever wrote there before, then puts its own name there and reads where that
+one got to: its writes fail from then on, and its process ends (or, as a member of a group, begins anew with
+what the group gives it).
 
 Conventions: the settings of the connection are those of kafka-python (`security_protocol`, `sasl_mechanism`,
 `ssl_cafile`, ...). The producer belongs to the process: copies of a sink in one process share it.
@@ -102,6 +103,7 @@ class KafkaSink(Sink):
         """Take over these partitions of the packets' topic from whoever wrote for them before.
 
         Raises:
+            FencedError: another process takes them over at this moment.
             StoreError: Kafka cannot be reached or refuses.
             UsageError: the topic of snapshots is missing or has another number of partitions.
         """
@@ -120,9 +122,12 @@ class KafkaSink(Sink):
                     for other in others:
                         self._fence(other)
                     fenced |= others
+                self._claim(reader, partitions)
                 return self._left(reader, partitions)
             finally:
                 reader.close()
+        except (kafka.errors.ProducerFencedError, kafka.errors.InvalidProducerEpochError) as error:
+            raise FencedError(f"another process of group {self.group} took over {self.topic}") from error
         except kafka.errors.KafkaError as error:
             raise StoreError(f"Kafka at {self.cluster.bootstrap}: {error}") from error
 
@@ -142,12 +147,36 @@ class KafkaSink(Sink):
         )
 
     def _take_over(self, name: str) -> None:
-        old = self._producers.pop(name, None)
-        if old is not None:
-            old.close(timeout=0)
+        for old in [old for old in self._producers if self._overlap(old, name)]:
+            self._producers.pop(old).close(timeout=0)
         producer = self._producer(name)
         producer.init_transactions()
         self._producers[name] = producer
+
+    @staticmethod
+    def _overlap(one: str, other: str) -> bool:
+        """Whether two transactional ids are for partitions in common."""
+        (topic, _, here), (of, _, there) = one.rpartition("."), other.rpartition(".")
+        first, last = map(int, here.split("-"))
+        begin, end = map(int, there.split("-"))
+        return topic == of and first <= end and begin <= last
+
+    def _claim(self, reader: "KafkaConsumer", partitions: Sequence[int]) -> None:
+        """Write down whose these partitions are now, before anything is read: the next one fences us."""
+        from kafka import TopicPartition
+
+        begin = reader.beginning_offsets([TopicPartition(self.topic, number) for number in partitions])
+        committed = self._committed(reader, partitions)
+        positions, remarks = {}, {}
+        for number in partitions:
+            start = begin[TopicPartition(self.topic, number)]
+            offset, beside = committed.get(number, (start, {}))
+            place = f"{self.topic}/{number}"
+            positions[place], remarks[place] = offset, beside.get("remark", "")
+        producer = self._producers[self._id(partitions)]
+        producer.begin_transaction()
+        self._send_offsets(producer, Commit("", 0, {}, positions=positions, remarks=remarks))
+        producer.commit_transaction()
 
     def _fence(self, name: str) -> None:
         producer = self._producer(name)

@@ -9,6 +9,10 @@ The source commits nothing. Where it starts is what the last commit left (`Recov
 remembers: a reader that is built anew, for whatever reason, begins with a recovery, and its first poll
 carries what was found.
 
+Several processes share a topic either by named partitions, or as members of one consumer group (`members`):
+then Kafka says who reads what, and whenever that changes, each of them begins anew with its own partitions.
+The group keeps no offsets.
+
 Conventions: `stop()` ends all readers of this process after the poll they are at, and with them the pipeline.
 """
 
@@ -38,6 +42,7 @@ from moodstream.transforms.partition import start_of
 POLL_MS = 50
 MAX_RECORDS = 500  # in one poll: what is worked off in one commit
 _TOPIC_S = 1.0  # between two looks for a topic that does not exist yet
+_SESSION_MS = 10_000  # a member of a group that is silent for so long has lost its partitions
 _SKEW_MS = 5_000  # by how much this clock may be ahead of the broker's
 _log = logging.getLogger(__name__)
 _stopped = threading.Event()
@@ -89,13 +94,19 @@ class PacketSource(UnboundedSource):
         topic: which one; one that does not exist yet is waited for.
         recovery: asked where to start.
         partitions: which ones; all if none are named.
+        members: the consumer group that shares the topic; empty where nobody else reads these partitions.
     """
 
     def __init__(
-        self, settings: dict[str, Any], topic: str, recovery: Recovery, partitions: Sequence[int] = ()
+        self,
+        settings: dict[str, Any],
+        topic: str,
+        recovery: Recovery,
+        partitions: Sequence[int] = (),
+        members: str = "",
     ) -> None:
         self.settings, self.topic, self.recovery = settings, topic, recovery
-        self.partitions = tuple(partitions)
+        self.partitions, self.members = tuple(partitions), members
 
     def split(self, desired_num_splits: int, options: Any = None) -> Iterable[UnboundedSource]:
         return [self]  # one lane: all its partitions share the networks' batches and the transactions
@@ -113,18 +124,22 @@ class _Reader(UnboundedReader):
         self.lane = uuid.uuid4().hex
         self.poll = Poll(self.lane, source.topic)
         self.consumer: Any = None
+        self.places: dict[int, Any] = {}
+        self.given: list[int] | None = None  # what the group has given and was not begun with yet
 
     def start(self) -> bool:
         with _kafka_errors():
             return self._start()
 
     def _start(self) -> bool:
-        from kafka import KafkaConsumer, TopicPartition
+        from kafka import KafkaConsumer
 
         source = self.source
         self.consumer = KafkaConsumer(
             **source.settings,
+            **(_membership(source.members) if source.members else {}),
             enable_auto_commit=False,
+            auto_offset_reset="earliest",  # where retention was faster than this process
             isolation_level="read_committed",
             fetch_max_wait_ms=POLL_MS,
             max_partition_fetch_bytes=4 << 20,
@@ -132,14 +147,26 @@ class _Reader(UnboundedReader):
         partitions = self._partitions()
         if not partitions:
             return False
-        recovered = source.recovery.recover(partitions)
-        self.places = {number: TopicPartition(source.topic, number) for number in partitions}
-        self.consumer.assign(list(self.places.values()))
+        if source.members:
+            self.consumer.subscribe([source.topic], listener=_listener(self))
+            self._begin([])
+        else:
+            self._begin(partitions)
+        return True
+
+    def _begin(self, partitions: list[int]) -> None:
+        """Take these partitions over, from where they stand; the poll says so."""
+        from kafka import TopicPartition
+
+        self.lane = uuid.uuid4().hex
+        self.places = {number: TopicPartition(self.source.topic, number) for number in partitions}
+        recovered = self.source.recovery.recover(partitions) if partitions else ()
+        if not self.source.members:
+            self.consumer.assign(list(self.places.values()))
         for one in recovered:
             self.consumer.seek(self.places[one.partition], start_of(one)[0])
-        _log.info("reading %s, partitions %s", source.topic, partitions)
-        self.poll = Poll(self.lane, source.topic, recovered=recovered)
-        return True
+        _log.info("reading %s, partitions %s", self.source.topic, partitions or "none yet")
+        self.poll = Poll(self.lane, self.source.topic, recovered=recovered)
 
     def _partitions(self) -> list[int]:
         """Those to read, once the topic is there; none if stopped before."""
@@ -159,7 +186,12 @@ class _Reader(UnboundedReader):
 
     def _advance(self) -> bool:
         records: list[Record] = []
-        for found in self.consumer.poll(POLL_MS, max_records=MAX_RECORDS).values():
+        polled = self.consumer.poll(POLL_MS, max_records=MAX_RECORDS)
+        if self.given is not None:  # everything before is committed; what came with it is read again
+            given, self.given = self.given, None
+            self._begin(given)
+            return True
+        for found in polled.values():
             records += [
                 Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers or ()))
                 for r in found
@@ -193,6 +225,32 @@ class _Reader(UnboundedReader):
     def close(self) -> None:
         if self.consumer is not None:
             self.consumer.close()
+
+
+def _membership(group: str) -> dict[str, Any]:
+    """The settings of a member of a consumer group: neighbouring partitions stay together."""
+    from kafka.coordinator.assignors.range import RangePartitionAssignor
+
+    return {
+        "group_id": group,
+        "partition_assignment_strategy": [RangePartitionAssignor],
+        "session_timeout_ms": _SESSION_MS,
+        "heartbeat_interval_ms": _SESSION_MS // 5,
+    }
+
+
+def _listener(reader: _Reader) -> Any:
+    """Notes, in a thread of kafka-python, what the group gives: nothing between taking and giving."""
+    from kafka import ConsumerRebalanceListener
+
+    class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+        def on_partitions_revoked(self, revoked: Any) -> None:
+            reader.given = []
+
+        def on_partitions_assigned(self, assigned: Any) -> None:
+            reader.given = sorted(place.partition for place in assigned)
+
+    return Listener()
 
 
 @beam.typehints.with_output_types(Poll)

@@ -33,8 +33,8 @@ def analyze_poll(poll: Poll, engine: Engine, settings: Settings, timing: LiveSet
     Raises:
         UsageError: snapshots that this version cannot read.
     """
-    if poll.recovered:
-        _LANES.clear()  # a reader that was built anew: what its predecessor left is stale
+    if poll.lane not in _LANES:
+        _LANES.clear()  # a reader that begins anew: what was there before is stale
         _LANES[poll.lane] = {
             one.partition: Partition(poll.topic, one.partition, engine, settings, timing, one)
             for one in poll.recovered

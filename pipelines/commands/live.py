@@ -36,6 +36,12 @@ def _numbers(text: str) -> tuple[int, ...]:
     default="",
     help="Only these partitions of the topic, so that several processes share it. Each must have its own.",
 )
+@click.option(
+    "--share",
+    is_flag=True,
+    help="Share the topic with the other processes of the group that have --share: Kafka says who reads "
+    "which partitions, and gives those of a process that ends to the others.",
+)
 @privacy_options
 @click.option(
     "--rules",
@@ -72,6 +78,7 @@ def live(
     group: str,
     prefix: str,
     partitions: str,
+    share: bool,
     emotions_for: str,
     responsible: str,
     rule_file: str | None,
@@ -110,6 +117,7 @@ def live(
         group=group,
         topics=Topics(prefix),
         partitions=_numbers(partitions),
+        share=share,
         settings=Settings(emotions_for=emotions_for, responsible=responsible, rules=rules),
         timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000, roles=current().roles),
     )

@@ -2,12 +2,7 @@
 
 import contextlib
 import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,10 +15,9 @@ from moodstream.sinks.land import Lander
 from moodstream.sinks.read import Lake
 from moodstream.transforms.errors import UsageError
 from tests.support import kill_run
-from tests.support.kafka_topics import Committed, make_topics, send
+from tests.support.kafka_topics import Committed, make_topics
 from tests.support.live_worker import FENCED
-from tests.support.media_files import sound
-from tests.support.packets import cut, l16
+from tests.support.workers import Worker, send_call
 
 KafkaProducer = pytest.importorskip("kafka").KafkaProducer
 
@@ -33,36 +27,6 @@ def test_kills_lose_double_and_change_nothing(broker: Broker) -> None:
     assert (report.lost, report.doubled, report.changed) == (0, 0, 0)
     assert report.rows > 300
     assert report.in_transaction >= 2
-
-
-class Worker:
-    """A live process with fake models."""
-
-    def __init__(self, bootstrap: str, topic: str, group: str, *more: str) -> None:
-        command = [sys.executable, "-m", "tests.support.live_worker", bootstrap, topic, group, *more]
-        self.process = subprocess.Popen(
-            command, cwd=kill_run.ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-        )
-
-    def first_line(self) -> str:
-        """What it says first: it is about to work."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-def send_call(producer: KafkaProducer, topic: str, media_id: str, seconds: float = 3) -> None:
-    data = l16(sound(seconds, 8_000, 1, 7))
-    for packet in cut(media_id, data, "audio/L16;rate=8000", [8_000] * 20, 16_000):
-        send(producer, topic, packet)
-    producer.flush()
 
 
 def test_who_starts_takes_over_and_sigterm_ends_after_the_commit(broker: Broker, tmp_path: Path) -> None:
@@ -125,48 +89,3 @@ def test_the_commands_say_what_is_missing_and_make_it(
     assert "1 media, 76 packets" in capsys.readouterr().out
     assert run(["land", *at, "--to", str(tmp_path / "lake"), "--out-prefix", "cli.", "--once"]) == 0
     assert run(["replay", call, *at, "--topic", "cli.packets", "--speed", "0"]) == 2
-
-
-def scraped(port: str) -> dict[str, float]:
-    """The measures of a process, by name with labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
-
-
-def is_ready(port: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
-        return False
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def test_a_broker_that_restarts_is_waited_for(broker: Broker) -> None:
-    make_topics(broker.bootstrap, "back.packets", ["back"])
-    with Worker(broker.bootstrap, "back.packets", "back", "patient") as worker:
-        port = worker.first_line()
-        for media in (1, 2):
-            producer = KafkaProducer(bootstrap_servers=broker.bootstrap)
-            send_call(producer, "back.packets", f"call{media}")
-            rows = Committed(broker.bootstrap, "back").wait(media)
-            producer.close()
-            if media == 1:
-                broker.stop()
-                time.sleep(2)
-                broker.start()
-        assert sorted(row["media_id"] for row in rows["media"]) == ["call1", "call2"]
-        until(lambda: is_ready(port))
-        found = scraped(port)
-        assert found['moodstream_rows_total{table="media"}'] == 2
-        assert found["moodstream_packets_total"] == found["moodstream_latency_seconds_count"] == 14
-        assert (found["moodstream_streams_open"], found["moodstream_lag_packets"]) == (0, 0)
-        worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(30) == 0

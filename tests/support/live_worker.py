@@ -1,17 +1,19 @@
 """A live process for tests, with fake models: reads, commits, and dies where it is told to.
 
-    python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP [MOMENT COUNT]
+    python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP [MOMENT COUNT | patient [share | PARTITIONS]]
 
 With MOMENT (`begun`, `sent`, `ready`, `committed`) it kills itself there, in its COUNTth transaction. Into
 the file that LIVE_WORKER_MOMENT names it writes the moment it is at: whoever kills it knows what was hit.
-With MOMENT `patient` it is the whole run, which goes on after failures; it serves measures at a port that it
-writes, as the first line, to its standard output.
+With `patient` it is the whole run, which goes on after failures, alone, as a member of its group or for these
+partitions (`0,1`); it serves measures at a port that it writes, as the first line, to its standard output.
 """
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from moodstream.pipelines.live import LiveConfig, run, run_once, stopping
 from moodstream.pipelines.metrics import Metrics
 from moodstream.pipelines.monitor import serving
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
+from moodstream.transforms import source_kafka
 from moodstream.transforms.elements import Recovered
 from moodstream.transforms.session import Settings
 from moodstream.transforms.stream import LiveSettings
@@ -58,15 +61,20 @@ def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
     return LiveConfig(Cluster(bootstrap), topic, group, topics, settings=Settings(), timing=TIMING)
 
 
-def main(bootstrap: str, topic: str, group: str, moment: str = "", count: str = "0") -> int:
+def main(bootstrap: str, topic: str, group: str, moment: str = "", more: str = "") -> int:
     config = config_of(bootstrap, topic, group)
-    sink = DyingSink(config.cluster, topic, group, config.topics, moment=moment, count=int(count))
     if moment == "patient":
         metrics = Metrics()
+        source_kafka._SESSION_MS = 3_000  # what a dead member costs the others, shorter than in earnest
+        if more == "share":
+            config = replace(config, share=True)
+        elif more:
+            config = replace(config, partitions=tuple(map(int, more.split(","))))
         with serving(metrics, 0) as port:
             print(port, flush=True)
             run(config, FakeEngine(), metrics)
         return 0
+    sink = DyingSink(config.cluster, topic, group, config.topics, moment=moment, count=int(more or 0))
     with stopping():
         print("ready", flush=True)
         try:
@@ -77,4 +85,6 @@ def main(bootstrap: str, topic: str, group: str, moment: str = "", count: str = 
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("moodstream").setLevel(logging.INFO)
     sys.exit(main(*sys.argv[1:]))
