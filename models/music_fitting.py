@@ -1,4 +1,4 @@
-"""Fitting the music network: ridge regression in closed form, the same for the same examples.
+"""Fitting the music network: ridge regression in closed form, and a small network of segments.
 
 Conventions: `rows` index examples, `Sounds` holds the sums of their cells. A head learns from each example as
 a whole and from random stretches of it, which are what a curve shows it. Corpora count as much as they are
@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,14 @@ from moodstream.models.music_network import (
     MusicShape,
     all_statistics,
     likeness,
+    segment_network,
 )
 from moodstream.models.pooling import LEVEL_STATISTICS, cell_sums
+from moodstream.models.segment_views import SpanViews, spans_of
+from moodstream.models.self_learning import SelfRecipe, fit_segments
 
+SEGMENT_CELLS, SEGMENT_HOP = 10, 5  # length of a segment, and how far one begins after the other
+SEGMENTS = SelfRecipe(epochs=20, steps=25, rate=2e-3, decay=0.1, judged=False, mixing=0.0)  # plain training
 HARMONY_VERSION = 1  # count up when `harmony` changes
 Rows = npt.NDArray[np.int64]
 
@@ -47,6 +52,10 @@ class MusicRecipe:
     stretches: int = 1  # of each example, beside the whole
     cells: tuple[int, int] = (10, 24)  # their length
     stretch: float = 0.3  # how much one counts
+    segments: SelfRecipe = SEGMENTS  # of the network of segments
+    segment_share: float = (
+        2.0  # of its logits beside those of the kernel, about what their calibration asks for
+    )
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,7 @@ def fit(
     recorded, rendered = rows[~labels.rendered[rows]], rows[labels.rendered[rows]]
     if len(recorded):
         _fit_head(network.recorded, sounds, labels, recorded, recipe, draw, LEVEL_STATISTICS)
+        _fit_segments(network, sounds, labels, recorded, recipe, seed)
     if len(rendered):
         _fit_head(network.rendered, sounds, labels, rendered, recipe, draw, [])
     some = [len(recorded) and np.isfinite(labels.quadrants[recorded]).any(), len(rendered)]
@@ -238,6 +248,23 @@ def _fit_deviation(
     head.pull[:size, 2:4], head.pull[-1, 2:4] = pull[:-1], pull[-1]
 
 
+def _fit_segments(
+    network: MusicNetwork, sounds: Sounds, labels: Labels, rows: Rows, recipe: MusicRecipe, seed: int
+) -> None:
+    """Learn quadrants of segments from those of the recordings `rows`; without any, no share."""
+    known = rows[np.isfinite(labels.quadrants[rows]).all(1)]
+    if not network.shape.segments or not len(known):
+        return
+    values, cuts = spans_of(sounds.sums, sounds.cells, known, SEGMENT_CELLS, SEGMENT_HOP)
+    truth = torch.from_numpy(labels.quadrants[cuts.clip]).float()
+    views = SpanViews(network.segment_place(values), cuts, truth, torch.ones_like(truth, dtype=torch.bool))
+    torch.manual_seed(seed)
+    fresh = segment_network(N_ALL, truth.shape[1], network.shape.segments)
+    learned, _ = fit_segments(fresh, views, np.arange(len(truth)), recipe.segments, seed)
+    network.segments.load_state_dict(learned.state_dict())
+    network.segment_share.fill_(recipe.segment_share)
+
+
 def _fit_gate(network: MusicNetwork, sounds: Sounds, recorded: Rows, rendered: Rows) -> None:
     """A linear ridge on which of the two a sound is, made steep enough to decide."""
     rows = np.concatenate((recorded, rendered))
@@ -274,4 +301,4 @@ def balanced(corpus: Sequence[str], counts: dict[str, float]) -> npt.NDArray[np.
 
 def settings(recipe: MusicRecipe) -> dict[str, Any]:
     """What decides a fit, for its hash."""
-    return {**vars(recipe), "harmony version": HARMONY_VERSION}
+    return {**asdict(recipe), "harmony version": HARMONY_VERSION}

@@ -6,6 +6,10 @@ statistics (`pooling`, `harmony`), does better. Songs stay in the weights as *la
 examples that have such labels. Rendered piano sounds like nothing recorded, and what is loud or soft in it is
 meant so: it has landmarks of its own, and a gate on the same statistics says how much they count.
 
+Beside the kernel of recordings stands a small network that learned quadrants from *segments* of 5 s with the
+labels of their clips (`self_learning`): with every clip in many pieces there are enough for a layer, and the
+two err apart.
+
 Conventions: `fixed` are summed cells [..., pooling.N_SUMS + harmony.N_SUMS]; valence, arousal, dominance as
 everywhere, dominance unknown. Source: Nyström approximation, Williams and Seeger (2001), eq. 10.
 """
@@ -35,6 +39,7 @@ class MusicShape:
     mood_shares: tuple[float, ...] = ()  # of listeners, the mean over the songs: what is usual
     recorded: int = 613  # landmarks among recordings
     rendered: int = 600  # and among renders
+    segments: int = 0  # hidden units of the network of segments; 0: none
     past_cells: int = 11  # the window of a cell in a curve
     future_cells: int = 2
 
@@ -83,6 +88,10 @@ class MusicNetwork(nn.Module):
         outputs = 2 * _N + len(shape.labels)
         self.recorded = KernelHead(shape.recorded, outputs + len(shape.moods))
         self.rendered = KernelHead(shape.rendered, outputs)
+        if shape.segments:
+            self.segments = segment_network(N_ALL, len(shape.labels), shape.segments)
+            self.register_buffer("segment_share", torch.zeros(1))
+        self.segment_share: Tensor  # of its logits, beside those of the kernel, before calibration
         for name, value in (
             ("gate", torch.zeros(N_ALL + 1)),  # logit that a sound is rendered, the last one the bias
             ("temperature", torch.ones(1)),
@@ -100,8 +109,22 @@ class MusicNetwork(nn.Module):
         values = all_statistics(fixed)
         share = self.share(values)
         size = self.rendered.pull.shape[1]
-        recorded, rendered = self.recorded(values)[:, :size], self.rendered(values)
+        recorded, rendered = self.heard(values)[:, :size], self.rendered(values)
         return [self.output(torch.lerp(recorded, rendered, share))]
+
+    def heard(self, values: Tensor) -> Tensor:
+        """Outputs of what was learned from recordings, the moods last, by statistics [n, N_ALL]."""
+        said = self.recorded(values)
+        if not self.shape.segments:
+            return said
+        first, last = 2 * _N, 2 * _N + len(self.shape.labels)
+        more = self.segment_share / SHARPNESS * self.segments(self.segment_place(values))
+        return torch.cat((said[:, :first], said[:, first:last] + more, said[:, last:]), 1)
+
+    def segment_place(self, values: Tensor) -> Tensor:
+        """Statistics [n, N_ALL] as the network of segments takes them."""
+        head = self.recorded
+        return ((values - head.center) * head.scale).clamp(-4, 4) * (head.weight > 0)
 
     def output(self, said: Tensor) -> Output:
         """Outputs [n, 4 + labels] of a head as mean, log deviation and logits, calibrated."""
@@ -120,6 +143,12 @@ class MusicNetwork(nn.Module):
         head = self.recorded
         z = ((values - head.center) * head.scale).clamp(-4, 4)
         return torch.sigmoid(z @ self.gate[:-1] + self.gate[-1])[:, None]
+
+
+def segment_network(inputs: int, labels: int, hidden: int) -> nn.Sequential:
+    """Standardised statistics [n, inputs] of segments to logits [n, labels]."""
+    layers = (nn.Linear(inputs, hidden), nn.SiLU(), nn.Dropout(0.3), nn.Linear(hidden, labels))
+    return nn.Sequential(nn.Dropout(0.2), *layers)
 
 
 def all_statistics(fixed: Tensor) -> Tensor:

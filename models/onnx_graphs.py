@@ -87,7 +87,7 @@ class MusicGraph(nn.Module):
         sums = sums_of(frames, loudness_weight(frames) * valid[..., None])
         values = all_statistics(torch.cat((sums, harmony), 1))
         size = network.rendered.pull.shape[1]
-        told = network.recorded(values)
+        told = network.heard(values)
         said = torch.lerp(told[:, :size], network.rendered(values), network.share(values))
         none = torch.zeros_like(said[:, :1])
         mean = torch.cat((said[:, :2].clamp(-1, 1), none), 1)

@@ -16,13 +16,15 @@ from moodstream.models import music, speech
 from moodstream.models.audio_task import Data, ready
 from moodstream.models.corpora import read_corpora
 from moodstream.models.examples import Example, Progress
-from moodstream.models.music_fitting import prepare_sums
+from moodstream.models.music_fitting import SEGMENT_CELLS, SEGMENT_HOP, SEGMENTS, prepare_sums
+from moodstream.models.music_network import segment_network
 from moodstream.models.network import FrameEncoder, Shape
 from moodstream.models.pooling import LEVEL_STATISTICS, moments
 from moodstream.models.segment_views import Cuts, FrameViews, SpanViews, frames_of_clips, spans_of
 from moodstream.models.self_learning import Rows, SelfRecipe
 
 Views = SpanViews | FrameViews
+HIDDEN = 128  # units of the network of music
 
 
 @dataclass(frozen=True)
@@ -84,12 +86,6 @@ class FramesNetwork(nn.Module):
         return out
 
 
-def statistics_network(inputs: int, columns: int, hidden: int = 128) -> nn.Module:
-    """Standardised statistics [b, inputs] to logits [b, columns]."""
-    layers = (nn.Linear(inputs, hidden), nn.SiLU(), nn.Dropout(0.3), nn.Linear(hidden, columns))
-    return nn.Sequential(nn.Dropout(0.2), *layers)
-
-
 def _labels(
     examples: Sequence[Example], cuts: Cuts, labelled: Sequence[str]
 ) -> tuple[list[tuple[str, int]], Tensor, Tensor]:
@@ -114,7 +110,7 @@ def _music(data: Data | None, cache: Data | None, progress: Progress) -> Materia
     examples = music.examples(rows)  # with the rendered ones: the folds are those of the task
     sounds = prepare_sums(examples, cache, progress)
     real = np.flatnonzero([example.corpus != music.RENDERED for example in examples])
-    values, cuts = spans_of(sounds, real, 10, 5)
+    values, cuts = spans_of(sounds.sums, sounds.cells, real, SEGMENT_CELLS, SEGMENT_HOP)
     columns, labels, allowed = _labels(examples, cuts, ["4qaed"])
 
     def network(views: Views, rows: Rows) -> tuple[nn.Module, Views]:
@@ -122,12 +118,11 @@ def _music(data: Data | None, cache: Data | None, progress: Progress) -> Materia
         scale = 1 / learned.std(0).clamp(min=1e-3)
         scale[LEVEL_STATISTICS] = 0
         placed = ((values - learned.mean(0)) * scale).clamp(-4, 4)
-        return statistics_network(values.shape[1], len(columns)), replace(views, values=placed)  # type: ignore[call-arg]
+        made = segment_network(values.shape[1], len(columns), HIDDEN)
+        return made, replace(views, values=placed)  # type: ignore[call-arg]
 
     alike = [examples[i].corpus for i in cuts.clip]
-    recipe = SelfRecipe(
-        epochs=20, steps=25, rate=2e-3, decay=0.1, warm=10, temperature=0.7, mixing=0.3, guessed=0.5
-    )
+    recipe = replace(SEGMENTS, judged=True, warm=10, temperature=0.7, mixing=0.3, guessed=0.5)
     views = SpanViews(values, cuts, labels, allowed)
     return Material("music", examples, views, columns, network, alike, (0, 1, 2), ways(recipe))
 

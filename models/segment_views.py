@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from moodstream.models.base import CELL_FRAMES, Float
 from moodstream.models.examples import Prepared
 from moodstream.models.features import COLUMNS, N_MELS
-from moodstream.models.music_fitting import Sounds
 from moodstream.models.music_network import all_statistics
 from moodstream.models.self_learning import Rows
 
@@ -69,17 +68,20 @@ class SpanViews:
         return view * torch.from_numpy(draw.random(size, np.float32) >= self.gaps)
 
 
-def spans_of(sounds: Sounds, clips: Rows, length: int, hop: int) -> tuple[Tensor, Cuts]:
+def spans_of(sums: Float, cells: Rows, clips: Rows, length: int, hop: int) -> tuple[Tensor, Cuts]:
     """Statistics [places, N_ALL] of all spans of `length` cells, and a segment every `hop` cells.
 
-    An example that is shorter is one segment as a whole.
+    Args:
+        sums: [cells, N_FIXED] of all examples, one after the other. cells: [examples + 1] where each begins.
+        clips: the examples that are wanted; one that is shorter than `length` is a segment as a whole.
     """
     values: list[Tensor] = []
     rows: list[tuple[int, int, int, int]] = []
     at = 0
-    for clip, (begin, end) in zip(clips, sounds.whole(clips), strict=True):
+    for clip in clips:
+        begin, end = int(cells[clip]), int(cells[clip + 1])
         size = min(length, end - begin)
-        total = np.cumsum(sounds.sums[begin:end].astype(np.float64), 0)
+        total = np.cumsum(sums[begin:end].astype(np.float64), 0)
         total = np.concatenate((np.zeros((1, total.shape[1])), total))
         values.append(all_statistics(torch.from_numpy((total[size:] - total[:-size]).astype(np.float32))))
         last = at + len(values[-1]) - 1
