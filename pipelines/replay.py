@@ -1,9 +1,9 @@
 """Replay: files sent as packets, as if they happened now.
 
-The media ids are those that `analyze` gives the same files. Sound is decoded and sent as L16 or mu-law in
-packets of equal length, MIDI as it is, in one packet; each part ends with an empty final packet, at the end
-of the longest part. Time is kept by the media: at speed 1 a packet is sent when its last sample would have
-been heard.
+The media ids are those that `analyze` gives the same files. Sound is sent in the codec that is asked for
+(`pipelines/packing.py`), MIDI as it is, in one packet, or as runs of timed messages (codec `midi`); each part
+ends with an empty final packet, at the end of the longest part. Time is kept by the media: at speed 1 a
+packet is sent when its last sample would have been heard.
 
 Conventions: packets are `(due_ms, packet)`, in the order of sending; `due_ms` counts from the start.
 """
@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from moodstream.pipelines.packing import Packed, pack, pack_as_is
 from moodstream.sinks.kafka import Cluster, TopicPlan, import_kafka, missing_topics, partition_of
 from moodstream.transforms.decode import AudioFile, open_audio
 from moodstream.transforms.elements import Media, Packet, Part
 from moodstream.transforms.errors import MediaError, StoreError, UsageError
+from moodstream.transforms.midi_runs import events_of
 from moodstream.transforms.packets import headers_of
 from moodstream.transforms.sources import open_bytes
-from moodstream.transforms.streamed import mulaw
 
 Due = tuple[int, Packet]
 SOURCE = "moodstream:replay"
@@ -55,7 +56,7 @@ def packets_of(media: Media, packet_ms: int, codec: str) -> Iterator[Due]:
     Args:
         media: what to send.
         packet_ms: how much sound a packet holds.
-        codec: `l16` or `pcmu`.
+        codec: one of `packing.CODECS`, or `midi`: notes as timed messages, sound as `l16`.
 
     Raises:
         ReadError, DecodeError: it cannot be read, or only up to some point (after the packets until there).
@@ -75,6 +76,9 @@ def packets_of(media: Media, packet_ms: int, codec: str) -> Iterator[Due]:
 
 
 def _part(part: Part, media: Media, packet_ms: int, codec: str, broken: list[MediaError]) -> Iterator[Due]:
+    if part.kind == "midi" and codec == "midi":
+        yield from _runs(part, media, packet_ms)
+        return
     if part.kind == "midi":
         with open_bytes(part.source) as file:
             data = file.read()
@@ -82,22 +86,38 @@ def _part(part: Part, media: Media, packet_ms: int, codec: str, broken: list[Med
         yield 0, notes
         yield 0, replace(notes, seq=1, data=b"", final=True)
         return
+    first = Packet(media.media_id, 0, b"", "", role=",".join(media.roles) if media.split else "")
+    as_is = pack_as_is(part.source, codec, packet_ms)
+    if as_is is not None:
+        yield from _packed(as_is, first)
+        return
     with open_audio(part.source) as audio:
-        channels = min(audio.channels, 2)
-        kind = f"audio/{codec.upper()};rate={audio.rate_hz};channels={channels}"
-        size = max(1, packet_ms * audio.rate_hz // 1000)
-        first = Packet(media.media_id, 0, b"", kind, role=",".join(media.roles) if media.split else "")
-        seq = at = 0
-        for samples in _blocks(_readable(audio, broken), size):
-            start_ms = at * 1000 // audio.rate_hz
-            at += samples.shape[1]
-            yield (
-                at * 1000 // audio.rate_hz,
-                replace(first, seq=seq, data=_encode(samples, codec), pts_ms=start_ms),
-            )
-            seq += 1
-        end_ms = at * 1000 // audio.rate_hz
-        yield end_ms, replace(first, seq=seq, pts_ms=end_ms, final=True)
+        codec = "l16" if codec == "midi" else codec
+        yield from _packed(pack(audio, _readable(audio, broken), codec, packet_ms), first)
+
+
+def _packed(packed: Packed, first: Packet) -> Iterator[Due]:
+    seq = end_ms = 0
+    for start_ms, end_ms, data in packed.pieces:
+        yield end_ms, replace(first, seq=seq, data=data, pts_ms=start_ms, content_type=packed.content_type)
+        seq += 1
+    yield end_ms, replace(first, seq=seq, pts_ms=end_ms, final=True, content_type=packed.content_type)
+
+
+def _runs(part: Part, media: Media, packet_ms: int) -> Iterator[Due]:
+    """The events of a MIDI file when they are played."""
+    with open_bytes(part.source) as file:
+        division, events = events_of(file.read())
+    kind = f"audio/midi;format=messages;division={division}"
+    seq = start_ms = end_ms = 0
+    held = b""
+    for at_ms, event in events:
+        if held and at_ms >= start_ms + packet_ms:
+            yield end_ms, Packet(media.media_id, seq, held, kind, start_ms, part="midi")
+            seq, start_ms, held = seq + 1, at_ms, b""
+        held, end_ms = held + event, at_ms
+    yield end_ms, Packet(media.media_id, seq, held, kind, start_ms, part="midi")
+    yield end_ms, Packet(media.media_id, seq + 1, b"", kind, end_ms, part="midi", final=True)
 
 
 def _readable(audio: AudioFile, broken: list[MediaError]) -> Iterator[npt.NDArray[np.float32]]:
@@ -107,24 +127,6 @@ def _readable(audio: AudioFile, broken: list[MediaError]) -> Iterator[npt.NDArra
             yield clip.samples[:2]
     except MediaError as error:
         broken.append(error)
-
-
-def _blocks(clips: Iterable[npt.NDArray[np.float32]], size: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Clips [channels, n] in blocks of one length, the last one shorter."""
-    held: npt.NDArray[np.float32] | None = None
-    for clip in clips:
-        held = clip if held is None else np.concatenate([held, clip], axis=1)
-        while held.shape[1] >= size:
-            yield held[:, :size]
-            held = held[:, size:]
-    if held is not None and held.shape[1]:
-        yield held
-
-
-def _encode(samples: npt.NDArray[np.float32], codec: str) -> bytes:
-    if codec == "pcmu":
-        return mulaw(samples.T)
-    return np.clip(np.round(samples.T * 32768), -32768, 32767).astype(">i2").tobytes()
 
 
 def disturb(packets: Iterable[Due], disorder: Disorder) -> Iterator[Due]:

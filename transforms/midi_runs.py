@@ -142,6 +142,37 @@ def read_event(data: bytes, at: int, status: int) -> tuple[int, bytes, int] | No
     return (ticks, bytes([status]) + message, at + length) if len(message) == length else None
 
 
+def events_of(file: bytes) -> tuple[int, list[tuple[int, bytes]]]:
+    """A MIDI file for a sender: ticks a quarter, and when (ms) which event is due, with its ticks before it.
+
+    Raises:
+        NotesError: `corrupt`: it is no MIDI file, or its time is not in ticks a quarter.
+    """
+    division = int.from_bytes(file[12:14], "big")
+    if file[:4] != b"MThd" or not 0 < division <= MAX_DIVISION:
+        raise NotesError("corrupt", "not a MIDI file in ticks a quarter")
+    found: list[tuple[int, int, bytes]] = []  # tick, order, message
+    place, end = 8 + int.from_bytes(file[4:8], "big"), 0
+    while place + 8 <= len(file):
+        size = int.from_bytes(file[place + 4 : place + 8], "big")
+        track = file[place + 8 : place + 8 + size] if file[place : place + 4] == b"MTrk" else b""
+        place, at, tick, status = place + 8 + size, 0, 0, 0
+        while (event := read_event(track, at, status)) is not None:
+            ticks, message, at = event
+            tick, status = tick + ticks, message[0] if message[0] < 0xF0 else 0
+            if message[:2] != bytes([_META, _END]):
+                found.append((tick, len(found), message))
+        end = max(end, tick)
+    events, tick, us, tempo = [], 0, 0.0, _TEMPO
+    for until, _, message in [*sorted(found), (end, 0, bytes([_META, _END, 0]))]:
+        us += (until - tick) * tempo / division
+        if message[:2] == bytes([_META, _SET_TEMPO]) and len(message) == 6:
+            tempo = int.from_bytes(message[3:], "big") or _TEMPO
+        events.append((int(us / 1000), _number(until - tick) + message))
+        tick = until
+    return division, events
+
+
 def _read_number(data: bytes, at: int) -> tuple[int, int]:
     """A number of variable length and where it ends; below 0 where it does not."""
     value = 0

@@ -13,7 +13,13 @@ from moodstream.pipelines.kafka_options import cluster_of, kafka_options
     "--speed", default="1", show_default=True, help="Times real time; `max` for as fast as it goes."
 )
 @click.option("--packet-ms", type=click.IntRange(10, 60_000), default=500, show_default=True)
-@click.option("--codec", type=click.Choice(["l16", "pcmu"]), default="l16", show_default=True)
+@click.option(
+    "--codec",
+    type=click.Choice(["l16", "pcmu", "mp3", "aac", "ogg", "opus", "mp4", "ts", "webm", "midi"]),
+    default="l16",
+    show_default=True,
+    help="How sound is coded; files that are coded so go out as they are. midi: notes as they are played.",
+)
 @click.option(
     "--roles",
     metavar="NAME,NAME",
@@ -51,11 +57,12 @@ def replay(
 ) -> None:
     """Send files as if they happened now.
 
-    Sound goes as linear or mu-law PCM, MIDI as it is; media have the ids that `analyze` gives the same files.
+    Sound goes in the codec that is asked for, MIDI as it is (or note by note, with --codec midi); media have
+    the ids that `analyze` gives the same files.
 
     \b
     moodstream replay calls/ --roles agent,customer --bootstrap localhost:9092 --topic packets
-    moodstream replay songs/ --speed max --bootstrap localhost:9092 --topic packets
+    moodstream replay songs/ --codec mp3 --speed max --bootstrap localhost:9092 --topic packets
     """
     from moodstream.pipelines.replay import Disorder
     from moodstream.pipelines.replay import replay as send

@@ -1,15 +1,20 @@
 """Replay: the packets of files, in the order of time, and what may go wrong with them."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from moodstream.models.base import Float
+from moodstream.pipelines.packing import CODECS
 from moodstream.pipelines.replay import Disorder, disturb, packets_of
 from moodstream.transforms.decode import decode
-from moodstream.transforms.elements import Media, Packet, Part
+from moodstream.transforms.elements import Clip, Media, Packet, Part
 from moodstream.transforms.errors import DecodeError
-from moodstream.transforms.streamed import midi_is_whole, open_decoder
+from moodstream.transforms.notes import read_notes
+from moodstream.transforms.streamed import midi_is_whole, open_decoder, open_runs
+from tests.support.coded_media import Pipe, coded, decoded
 from tests.support.media_files import sound, write_wav
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
@@ -44,6 +49,62 @@ def test_mulaw_is_near_what_was_sent(song: Media) -> None:
     sent = decode(song.parts[0].source).samples
     assert np.abs(heard - sent).max() < 0.02
     assert np.abs(heard - sent).mean() < 0.002
+
+
+def heard(packets: list[Packet]) -> Float:
+    """What live hears in packets."""
+    decoder = open_decoder(packets[0].content_type)
+    clips = [c for p in packets for c in decoder.push(p.data) if isinstance(c, Clip)]
+    clips += [c for c in decoder.flush() if isinstance(c, Clip)]
+    return np.concatenate([clip.samples for clip in clips], axis=1)
+
+
+@pytest.mark.parametrize("codec", [codec for codec in CODECS if codec not in ("l16", "pcmu")])
+def test_every_codec_is_heard_as_the_file_that_its_packets_make(song: Media, codec: str) -> None:
+    packets = [packet for _, packet in packets_of(song, 250, codec) if packet.part == "audio"]
+    starts = [packet.pts_ms for packet in packets]
+    assert starts == sorted(starts)
+    assert len(packets) > 5
+    assert max(np.diff(starts)) <= 1_300  # nothing gathers up
+    found = heard(packets)
+    if codec != "opus":
+        wanted = decode(Pipe(b"".join(packet.data for packet in packets)))  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found, wanted.samples)
+    seconds = found.shape[1] / open_rate(packets)
+    assert seconds == pytest.approx(2.3, abs=0.15)
+
+
+def open_rate(packets: list[Packet]) -> int:
+    decoder = open_decoder(packets[0].content_type)
+    for packet in packets:
+        list(decoder.push(packet.data))
+    return decoder.rate_hz
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"), [("mp3", "mp3"), ("aac", "aac"), ("ogg", "ogg"), ("ts", "ts"), ("webm", "webm")]
+)
+def test_a_file_that_is_coded_so_goes_out_as_it_is(tmp_path: Path, kind: str, codec: str) -> None:
+    path = tmp_path / f"sound.{codec}"
+    path.write_bytes(coded(kind))
+    packets = [packet for _, packet in packets_of(Media("m", (Part(str(path), "audio"),)), 250, codec)]
+    assert b"".join(packet.data for packet in packets) == coded(kind)
+    assert len(packets) > 3
+    assert packets[-1].final
+    np.testing.assert_array_equal(heard(packets), decoded(kind).samples)
+
+
+def test_notes_as_they_are_played(song: Media) -> None:
+    packets = [packet for _, packet in packets_of(song, 500, "midi") if packet.part == "midi"]
+    assert len(packets) > 20
+    runs = open_runs(packets[0].content_type)
+    assert runs is not None
+    for packet in packets:
+        runs.push(packet.data, packet.pts_ms)
+    found, wanted = read_notes(io.BytesIO(runs.file())), read_notes(song.parts[1].source)
+    np.testing.assert_allclose(found.start_s, wanted.start_s, atol=1e-9)
+    np.testing.assert_array_equal(found.pitch, wanted.pitch)
+    assert found.end_of_media_s == pytest.approx(wanted.end_of_media_s)
 
 
 def test_a_file_that_breaks_off_is_sent_and_closed_as_far_as_it_goes(tmp_path: Path) -> None:
