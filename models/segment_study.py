@@ -23,6 +23,7 @@ import torch
 
 from moodstream.models import registry
 from moodstream.models.audio_task import Data, fold_examples
+from moodstream.models.corpora import DataError
 from moodstream.models.examples import FEATURES_VERSION, Progress, cache_folder, silent
 from moodstream.models.fingerprint import code_hash, digest
 from moodstream.models.harness import PREDICTIONS, Course
@@ -66,13 +67,13 @@ def self_learning(
         smoke: one seed, two folds, two epochs. progress: told what is being done.
 
     Raises:
-        ValueError: no such task or way. FileNotFoundError: no data.
+        DataError: no such task or way. FileNotFoundError: no data.
     """
     if task not in MATERIALS:
-        raise ValueError(f"task is {task!r}, self-learning is measured for {', '.join(MATERIALS)}")
+        raise DataError(f"task is {task!r}, self-learning is measured for {', '.join(MATERIALS)}")
     material = MATERIALS[task](data, cache, progress)
     if unknown := [name for name in ways if name not in material.ways]:
-        raise ValueError(f"way is {unknown[0]!r}, known are {', '.join(material.ways)}")
+        raise DataError(f"way is {unknown[0]!r}, known are {', '.join(material.ways)}")
     chosen = {name: way for name, way in material.ways.items() if name in (ways or material.ways)}
     if smoke:
         folds, material = 2, replace(material, seeds=material.seeds[:1])

@@ -119,6 +119,12 @@ def train(
     is_flag=True,
     help="Measure instead what telephone lines (G.711), babble and level cost, out of fold (speech).",
 )
+@click.option(
+    "--self-learning",
+    "self_learning",
+    is_flag=True,
+    help="Measure instead what self-learning of segments gains on plain training, out of fold (music, speech).",
+)
 @_device
 def evaluate(
     model: str,
@@ -128,6 +134,7 @@ def evaluate(
     full: bool,
     leave_one_out: bool,
     degraded: bool,
+    self_learning: bool,
     device: str | None,
 ) -> int:
     """Check and measure MODEL, or all that are installed.
@@ -142,6 +149,7 @@ def evaluate(
     moodstream evaluate speech --data ../shared/data
     moodstream evaluate speech --data ../shared/data --leave-one-corpus-out
     moodstream evaluate speech --data ../shared/data --degraded
+    moodstream evaluate music --data ../shared/data --self-learning
     """
     from pathlib import Path
 
@@ -156,6 +164,8 @@ def evaluate(
     _choose(device)
     if degraded:
         return _degraded(model, data)
+    if self_learning:
+        return _self_learning(model, data)
     models = Path(folder) if folder else registry.FOLDER
     names = [card.name for card in registry.installed(models)] if model == ALL else [model]
     if not names:
@@ -205,6 +215,25 @@ def _degraded(model: str, data: str | None) -> int:
         raise UsageError(str(error)) from error
     for line in table(_rows(found)):
         click.echo(line)
+    return 0
+
+
+def _self_learning(model: str, data: str | None) -> int:
+    from rich.console import Console
+
+    from moodstream.models import segment_study
+    from moodstream.models.corpora import DataError
+    from moodstream.pipelines.display import stages
+    from moodstream.transforms.errors import UsageError
+
+    for task in segment_study.MATERIALS if model == ALL else (model,):
+        try:
+            with stages(Console(stderr=True)) as progress:
+                found = segment_study.self_learning(task, data, progress=progress)
+        except (FileNotFoundError, DataError) as error:
+            raise UsageError(str(error)) from error
+        for line in table(_rows(found)):
+            click.echo(line)
     return 0
 
 
