@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool1d, pad
+from torch.nn.functional import pad
 
 from moodstream.models.base import RATE_HZ, STEP_MS, Float
 from moodstream.models.pooling import moments
@@ -41,6 +41,7 @@ MAJOR = (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0
 MINOR = (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052)
 
 _BINS = int(2700 / RATE_HZ * WINDOW)  # where peaks are looked for
+_BLOCK = 64  # frames whose spectra are taken together
 _SMOOTH = 20  # bins on each side of one that its prominence is judged by
 _FRAME = len(OCTAVES_HZ) - 1 + 1 + 4 + 2  # contrast, tonality, onsets, register
 _CELL = len(CHORDS) + 2 + 2  # likeness to chords, major rather than minor (two scales), change
@@ -149,37 +150,78 @@ def harmony_statistics(sums: Tensor) -> Tensor:
 def _frames(windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weight [t, 1], salience [t, PITCHES], contrast, tonality, register [t, 10] of windows [t, WINDOW]."""
     constants = _constants()
-    spectrum = torch.fft.rfft(windows * constants.window)
-    power = spectrum.real**2 + spectrum.imag**2
-    energy = power.mean(1, keepdim=True)
-    relative = power / (energy + 1e-9) + 1e-6
-    logarithm = torch.log(relative)
-    contrast = torch.log(relative @ constants.octaves) - logarithm @ constants.octaves
-
-    magnitude = (power[:, : _BINS + 2] + 1e-12).sqrt()
-    middle, before, after = magnitude[:, 1:-1], logarithm[:, :_BINS], logarithm[:, 2 : _BINS + 2]
-    centre = logarithm[:, 1 : _BINS + 1]
-    bend = (2 * centre - before - after).clamp(min=1e-6)
-    offset = (0.5 * (after - before) / bend).clamp(-0.5, 0.5)
-    around = avg_pool1d(pad(magnitude[:, None], (_SMOOTH, _SMOOTH), mode="reflect"), 2 * _SMOOTH + 1, 1)
-    prominent = ((middle / (around[:, 0, 1:-1] + 1e-6) - 1.2) / 0.6).clamp(0, 1)
-    peak = (centre > before) & (centre >= after) & constants.audible
-    top = magnitude.amax(1, keepdim=True)
-    height = torch.log1p((middle - 0.01 * top).clamp(min=0) / (0.02 * top + 1e-2)) * prominent * peak
-    pitch = 12 * torch.log2((constants.bins + offset) * constants.semitone)
-    lower = pitch.floor()
-    part = pitch - lower
-    at = lower.long().clamp(0, PITCHES)
-    salience = torch.zeros(len(windows), PITCHES + 2)
-    salience.scatter_add_(1, at, height * (1 - part)).scatter_add_(1, at + 1, height * part)
-    salience = salience[:, :PITCHES]
-    tonality = (power[:, 1 : _BINS + 1] * prominent * peak).sum(1) / (power[:, 1 : _BINS + 1].sum(1) + 1e-3)
+    parts = [
+        _spectra(some) for some in torch.split(windows, _BLOCK)
+    ]  # so many that they stay near the processor
+    energy, contrast, salience, tonality = map(torch.cat, zip(*parts, strict=True))
     total = salience.sum(1) + 1e-2
     register = (salience @ constants.octave) / total
     spread = ((salience @ constants.octave**2) / total - register**2).clamp(min=0).sqrt()
     columns = (0.5 * contrast - 0.5, torch.stack((4 * tonality, register - 2.5, spread - 1), 1))
     weight = (energy / constants.full + 1e-9) ** 0.2
     return weight, salience, torch.cat(columns, 1)
+
+
+def _spectra(windows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean power [t, 1], contrast [t, 7], salience [t, PITCHES] and tonality [t] of windows [t, WINDOW]."""
+    constants = _constants()
+    every = torch.from_numpy(np.abs(torch.fft.rfft(windows * constants.window).numpy()))
+    magnitude = every[:, : _BINS + 2].numpy().copy()
+    power = every.mul_(every)
+    energy = power.mean(1, keepdim=True)
+    relative = power.div_(energy + 1e-9).add_(1e-6)
+    means = torch.log(relative @ constants.octaves)
+    logarithm = relative.log_()
+    contrast = means - logarithm @ constants.octaves
+    return energy, contrast, *_peaks(magnitude, logarithm[:, : _BINS + 2].numpy().copy())
+
+
+def _peaks(magnitude: Float, logarithm: Float) -> tuple[Tensor, Tensor]:
+    """Salience [t, PITCHES] of the peaks of spectra [t, _BINS + 2], and their share of the power [t].
+
+    Little of a spectrum is peaks: all but finding them is done for these alone.
+    """
+    constants, t = _constants(), len(magnitude)
+    middle = magnitude[:, 1:-1]
+    around = _around(magnitude)[:, 1:-1] + np.float32(1e-6)
+    found = (middle > np.float32(1.2) * around) & (middle > magnitude[:, :-2]) & (middle >= magnitude[:, 2:])
+    found[:, : constants.audible] = False
+    place = np.flatnonzero(found)
+    row, at = np.divmod(place, _BINS)
+    first = row * magnitude.shape[1] + at  # where the bin before it lies
+    tall = magnitude.ravel()[first + 1]
+    prominent = np.minimum((tall / around.ravel()[place] - np.float32(1.2)) / np.float32(0.6), np.float32(1))
+    before, centre, after = (logarithm.ravel()[first + i] for i in range(3))
+    bend = np.maximum(2 * centre - before - after, np.float32(1e-6))
+    offset = np.clip(np.float32(0.5) * (after - before) / bend, -0.5, 0.5)
+    top = magnitude.max(1)[row]
+    height = np.log1p(np.maximum(tall - 0.01 * top, 0) / (0.02 * top + np.float32(1e-2))) * prominent
+    pitch = 12 * np.log2((at + 1 + offset) * constants.semitone)
+    lower = np.floor(pitch)
+    part = pitch - lower
+    cell = row * (PITCHES + 2) + np.clip(lower.astype(np.int64), 0, PITCHES)
+    salience = np.bincount(cell, height * (1 - part), t * (PITCHES + 2))
+    salience += np.bincount(cell + 1, height * part, t * (PITCHES + 2))
+    salience = salience.reshape(t, PITCHES + 2)[:, :PITCHES].astype(np.float32)
+    peaks = np.bincount(row, tall**2 * prominent, t)
+    tonality = peaks / (np.einsum("tb,tb->t", middle, middle) + 1e-3)
+    return torch.from_numpy(salience), torch.from_numpy(tonality.astype(np.float32))
+
+
+def _around(magnitude: Float) -> Float:
+    """Mean of each bin and the `_SMOOTH` on both sides of it, [t, bins]: by sums of 2, 4, 8, 16 and 32."""
+    n = magnitude.shape[1]
+    ends = (magnitude[:, _SMOOTH:0:-1], magnitude[:, -2 : -2 - _SMOOTH : -1])
+    one = np.concatenate((ends[0], magnitude, ends[1]), 1)
+    two = one[:, :-1] + one[:, 1:]
+    four = two[:, :-2] + two[:, 2:]
+    eight = four[:, :-4] + four[:, 4:]
+    sixteen = eight[:, :-8] + eight[:, 8:]
+    total = sixteen[:, :n] + sixteen[:, 16 : 16 + n]
+    total += eight[:, 32 : 32 + n]
+    total += one[:, 40 : 40 + n]
+    total /= 2 * _SMOOTH + 1
+    return total
 
 
 def _onsets(salience: Tensor, before: Tensor) -> Tensor:
@@ -198,7 +240,8 @@ def _chroma(salience: Tensor) -> Tensor:
 def _intervals(salience: Tensor) -> Tensor:
     """How strongly each interval [t, INTERVALS] of 1 to 24 semitones sounds."""
     unit = salience / (salience.square().sum(1, keepdim=True) + 1e-3).sqrt()
-    return torch.stack([(unit[:, :-k] * unit[:, k:]).sum(1) for k in range(1, INTERVALS + 1)], 1)
+    spectrum = torch.view_as_real(torch.fft.rfft(unit, n=2 * PITCHES)).square().sum(2)
+    return torch.fft.irfft(spectrum, n=2 * PITCHES)[:, 1 : INTERVALS + 1]
 
 
 def _harmony(chroma: Tensor) -> Tensor:
@@ -232,8 +275,7 @@ def _key(chroma: Tensor) -> Tensor:
 class _Constants(NamedTuple):
     window: Tensor  # [WINDOW]
     octaves: Tensor  # [bins, 7] means over octaves
-    audible: Tensor  # [_BINS] whether a peak there counts
-    bins: Tensor  # [_BINS] their indices
+    audible: int  # the first bin of `_BINS` where a peak counts
     semitone: float  # turns a bin into a multiple of the lowest pitch
     octave: Tensor  # [PITCHES] octaves above the lowest
     chroma: Tensor  # [PITCHES, 12]
@@ -250,7 +292,6 @@ def _constants() -> _Constants:
         [((hertz >= low) & (hertz < high)).float() for low, high in pairwise(OCTAVES_HZ)],
         1,
     )
-    bins = torch.arange(1, _BINS + 1)
     lowest_hz = 440 * 2 ** ((LOWEST - 69) / 12)
     pitches = torch.arange(PITCHES)
     gain = 1 + 0.5 * (pitches < BASS)
@@ -263,8 +304,7 @@ def _constants() -> _Constants:
     return _Constants(
         window,
         octaves / octaves.sum(0),
-        hertz[1 : _BINS + 1] >= lowest_hz * 0.98,
-        bins.float(),
+        int((hertz[1:] < lowest_hz * 0.98).sum()),
         RATE_HZ / WINDOW / lowest_hz,
         pitches / 12,
         chroma.float(),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moodstream.models.base import CELL_FRAMES
-from moodstream.models.features import N_BASE
+from moodstream.models.features import N_BASE, N_MELS
 from moodstream.models.network import CENTRED, Block, FrameEncoder
 from moodstream.models.pooling import loudness_weight
 
@@ -30,6 +30,8 @@ class EncoderStream:
         self._encoder = encoder
         self._stem = encoder.stem.weight * encoder.scale.repeat(encoder.stride)
         self._bias = encoder.stem.bias - self._stem @ encoder.center.repeat(encoder.stride)
+        bands = self._stem.reshape(len(self._stem), encoder.stride, N_BASE)[..., :N_MELS].sum(1)
+        self._centring = encoder.centre * bands.T  # what the mean of the bands takes from a step, [64, c]
         self._blocks = [block for block in encoder.blocks if isinstance(block, Block)]
         channels = encoder.stem.out_features
         self._frames = torch.zeros(0, N_BASE)
@@ -49,14 +51,13 @@ class EncoderStream:
         """
         padding = 0 if length is None else len(frames) - length
         frames = frames[:, :N_BASE]
+        around = None
         if self._encoder.centre:
-            frames, centred = self._centred(frames, sums, last)
-        else:
-            centred = frames
+            frames, around = self._centred(frames, sums, last)
         weight = loudness_weight(frames)
         if padding:
             weight[-padding:] = 0.0
-        return self._run(self._start(centred), weight, last, padding // self._encoder.stride)
+        return self._run(self._start(frames, around), weight, last, padding // self._encoder.stride)
 
     def state(self) -> list[Tensor]:
         return [self._frames, self._sums, *self._caches, self._weights, self._ready]
@@ -65,7 +66,7 @@ class EncoderStream:
         self._frames, self._sums, *self._caches, self._weights, self._ready = state
 
     def _centred(self, frames: Tensor, sums: Tensor, last: bool) -> tuple[Tensor, Tensor]:
-        """The cells whose surroundings are known by now, as they are and centred."""
+        """The cells whose surroundings are known by now, and the mean log-mel there less the usual."""
         past, future = self._encoder.around
         frames = torch.cat((self._frames, frames))
         held = torch.cat((self._sums, sums[:, :CENTRED]))
@@ -73,14 +74,25 @@ class EncoderStream:
             held = F.pad(held, (0, 0, 0, future))
         n = max(len(held) - past - future, 0)
         self._frames, self._sums = frames[n * CELL_FRAMES :].clone(), held[n:].clone()
-        ready = frames[: n * CELL_FRAMES]
-        return ready, self._encoder.centred(ready[None], held[None, : past + n + future])[0] if n else ready
+        near = held[:n].clone()
+        for shift in range(1, past + future + 1):
+            near += held[shift : shift + n]
+        mean = near[:, 1:] / near[:, :1].clamp(min=1e-9)
+        return frames[: n * CELL_FRAMES], mean - self._encoder.center[:N_MELS]
 
-    def _start(self, frames: Tensor) -> Tensor:
-        """Frames [stride t, N_BASE] -> what goes into the blocks, [t, c]."""
+    def _start(self, frames: Tensor, around: Tensor | None) -> Tensor:
+        """Frames [stride t, N_BASE] -> what goes into the blocks, [t, c].
+
+        Args:
+            around: [cells, 64] what the bands are to be freed from: the stem being linear, after it.
+        """
         stride, norm = self._encoder.stride, self._encoder.stem_norm
         groups = frames.reshape(len(frames) // stride, stride * N_BASE)
-        x = F.silu(F.linear(groups, self._stem, self._bias), inplace=True)
+        x = F.linear(groups, self._stem, self._bias)
+        if around is not None:
+            cells = x.view(len(around), self._encoder.cell_steps, x.shape[1])
+            cells -= (around @ self._centring)[:, None]
+        x = F.silu(x, inplace=True)
         return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
     def _run(self, x: Tensor, weight: Tensor, last: bool, missing: int) -> Tensor:
