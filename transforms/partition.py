@@ -31,6 +31,7 @@ from typing import Self
 from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Record, Recovered
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import PacketError, UsageError
+from moodstream.transforms.hand import DEATHS, InHand
 from moodstream.transforms.order import Arrival
 from moodstream.transforms.packets import read_packet
 from moodstream.transforms.session import Settings
@@ -160,6 +161,7 @@ class Partition:
         self._open: dict[str, _Held] = {}
         self._gone: dict[str, _Gone] = {}
         self._deadlines: list[tuple[int, str]] = []
+        self._hand = InHand(timing.in_hand, f"{topic}-{number}")
         self._rows: Rows = {}
         self._touched: set[str] = set()  # open streams that changed since they were saved
         self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
@@ -233,7 +235,16 @@ class Partition:
             if gone is not None and self._is_late(gone, packet.part, packet.seq):
                 return
             held = self._begin(media_id, record, gone.take + 1 if gone else 0, packet.pts_ms)
-        held.stream.push(Arrival(packet, record.time_ms, record.offset))
+        if self._hand.is_poison(record.offset, record.time_ms):
+            held.stream.last_ms = max(held.stream.last_ms, record.time_ms)
+            held.stream.refuse(
+                f"{self.name}/{record.offset}",
+                PacketError("poison", f"the process died of it {DEATHS} times"),
+            )
+        else:
+            self._hand.take(record.offset, record.time_ms)
+            held.stream.push(Arrival(packet, record.time_ms, record.offset))
+            self._hand.done(record.offset, record.time_ms)
         self._settle(media_id, held, record.offset + 1)
 
     def _is_late(self, gone: _Gone, part: str, seq: int) -> bool:

@@ -38,6 +38,7 @@ class LiveSettings:
     snapshot_ms: int = 10_000  # between two snapshots of a stream
     forget_ms: int = 86_400_000  # until it is forgotten that a stream was there, and its takes count from 0
     claims: Claims = field(default_factory=Claims)  # where payloads may be fetched that packets only name
+    in_hand: str = ""  # folder that says after a crash which record it was (transforms/hand.py)
     roles: RoleWords = field(default_factory=RoleWords)  # who speaks, besides what packets say
 
 

@@ -1,0 +1,79 @@
+"""In hand: who dies of a record twice does not take it a third time; what kills goes, the stream stays."""
+
+import os
+from pathlib import Path
+
+from moodstream.transforms.elements import Clip
+from moodstream.transforms.hand import InHand
+from moodstream.transforms.partition import Partition
+from moodstream.transforms.session import Settings
+from moodstream.transforms.stream import LiveSettings
+from moodstream.transforms.streamed import PcmStream
+from tests.support.fake_engine import FakeEngine
+from tests.support.media_files import sound
+from tests.support.packets import cut, l16, listed, record
+
+START_MS = 1_700_000_000_000
+POISON = b"die"
+
+
+def run(folder: str, deadly: bool) -> list[dict[str, object]]:
+    """Work off a stream with a packet that kills (or could); gives its dead letters and its media row."""
+    packets = list(cut("m", l16(sound(3, 8_000, 1)), "audio/L16;rate=8000", [8_000] * 5, 16_000))
+    packets[2] = type(packets[2])("m", 2, POISON, packets[2].content_type, packets[2].pts_ms)
+    partition = Partition("packets", 0, FakeEngine(), Settings(), LiveSettings(in_hand=folder))
+    if deadly:
+        push = PcmStream.push
+
+        def dying(self: PcmStream, data: bytes) -> list[Clip]:
+            if data == POISON:
+                os._exit(1)
+            return push(self, data)
+
+        PcmStream.push = dying  # type: ignore[method-assign]
+    rows: list[dict[str, object]] = []
+    for number, packet in enumerate(packets):
+        partition.push(record(packet, number, START_MS + 500 * number))
+    partition.tick(START_MS + 10_000)  # what is missing is given up
+    step = partition.take()
+    if step is not None:
+        rows = listed(step.rows, "dead_letter")
+        rows += listed(step.rows, "media")
+    return rows
+
+
+def died(folder: Path) -> bool:
+    child = os.fork()
+    if not child:
+        run(str(folder), True)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] != 0
+
+
+def test_what_kills_twice_is_a_dead_letter_on_the_third_start(tmp_path: Path) -> None:
+    assert died(tmp_path)
+    assert died(tmp_path)
+    assert not died(tmp_path)
+    letter, media = run(str(tmp_path), False)
+    assert (letter["stage"], letter["error"]) == ("packet", "poison")
+    assert letter["reference"] == "packets/0/2"
+    assert letter["source"] == "packets/0"
+    assert media["duration_ms"] == 3_000  # the others are all there, and the gap where it was
+
+
+def test_a_kill_that_a_record_survives_is_forgotten(tmp_path: Path) -> None:
+    for _ in range(5):
+        hand = InHand(str(tmp_path), "packets-0")
+        assert not hand.is_poison(7, 1)
+        hand.take(7, 1)  # killed from outside
+        hand = InHand(str(tmp_path), "packets-0")
+        hand.take(7, 1)
+        hand.done(7, 1)
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+    hand = InHand("", "packets-0")
+    hand.take(1, 1)
+    hand.done(1, 1)
+    (tmp_path / "file").touch()
+    assert not InHand(str(tmp_path / "file" / "folder"), "packets-0").is_poison(1, 1)
