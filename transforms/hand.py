@@ -2,7 +2,7 @@
 
 Some input kills: a decoder that crashes, memory that runs out, a bug of ours. Nothing of that can be caught,
 and after a restart the same record comes again. So a small file says which record is in hand; who starts and
-finds one there knows what its predecessor died of. A record that was in hand at two deaths, and was not worked
+finds one there knows what its predecessor died of. A record that was in hand at two deaths, and not worked
 off in between, is not taken a third time: it becomes a dead letter.
 
 The file is shared memory, so taking a record costs a microsecond and the file is right whatever kills the

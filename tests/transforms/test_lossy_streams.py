@@ -1,0 +1,164 @@
+"""Coded streams of a partition: the rows of batch on the same bytes, shuffled, doubled, lost and after crashes."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from moodstream.transforms.decode import open_audio
+from moodstream.transforms.elements import Media, Packet, Part, Record
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.partition import Partition, start_of
+from moodstream.transforms.session import Session, Settings
+from moodstream.transforms.state import unpack
+from moodstream.transforms.stream import LiveSettings
+from moodstream.transforms.track import Rows, merge
+from tests.support.coded_media import KINDS, Pipe, coded, decoded
+from tests.support.fake_engine import FakeEngine
+from tests.support.packets import difference, listed, record
+from tests.transforms.test_partition import OWN, START_MS, Store
+
+QUICKLY = (Phase.explicit, Phase.generate)
+TABLES = ("curve", "episode", "summary")
+SECONDS = 6.0
+SETTINGS = Settings()
+TIMING = LiveSettings(window_ms=2_000, idle_ms=20_000, snapshot_ms=700)
+SOME = ("mp3", "mp3_low", "aac", "ogg", "ts_film", "mp4_edited", "webm_vorbis")
+
+
+def batch(engine: Engine, data: bytes) -> Rows:
+    session, rows = Session(Media("m", (Part("x", "audio"),)), "run", engine, SETTINGS), Rows()
+    with open_audio(Pipe(data)) as audio:  # type: ignore[arg-type]
+        for clip in audio:
+            merge(rows, session.push(clip))
+    merge(rows, session.flush())
+    return rows
+
+
+def packets(media_id: str, kind: str, sizes: list[int]) -> list[Packet]:
+    """The bytes of a file cut into packets, with the time that each begins at, about."""
+    data, at, found = coded(kind, SECONDS), 0, []
+    for number in range(10_000):
+        piece = data[at : at + sizes[number % len(sizes)]]
+        pts_ms = round(SECONDS * 1000 * at / len(data))
+        at += len(piece)
+        found.append(Packet(media_id, number, piece, KINDS[kind][0], pts_ms, final=at == len(data)))
+        if at == len(data):
+            break
+    return found
+
+
+def shuffled(some: list[Packet], seed: int) -> list[Packet]:
+    draw = random.Random(seed)
+    doubled = [packet for one in some for packet in [one] * (1 + (draw.random() < 0.2))]
+    order = sorted(range(len(doubled)), key=lambda i: i + draw.uniform(0, 6))
+    return [doubled[i] for i in order]
+
+
+def sent(some: list[Packet]) -> list[Record]:
+    return [record(packet, number, START_MS + 40 * number) for number, packet in enumerate(some)]
+
+
+def final(rows: Rows, name: str) -> list[dict[str, Any]]:
+    return [
+        {column: value for column, value in row.items() if column not in OWN}
+        for row in listed(rows, name)
+        if row.get("is_final", True)
+    ]
+
+
+def run(engine: Engine, records: list[Record], crashes: float = 0.0, seed: int = 0) -> Rows:
+    """Work a log off record by record; before some commits the process dies."""
+    draw, store, at = random.Random(seed), Store(), 0
+    partition = Partition("packets", 0, engine, SETTINGS, TIMING)
+    while at < len(records):
+        partition.push(records[at])
+        at += 1
+        if draw.random() < crashes:
+            recovered = store.recovered()
+            at, _ = start_of(recovered)
+            partition = Partition("packets", 0, engine, SETTINGS, TIMING, recovered)
+            crashes *= 0.9
+        else:
+            store.commit(partition)
+    return store.rows
+
+
+@pytest.mark.parametrize("kind", SOME)
+@settings(max_examples=2, deadline=None, phases=QUICKLY)
+@given(st.lists(st.integers(1, 6_000).map(lambda n: 6_001 - n), min_size=3, max_size=9), st.integers(0, 999))
+def test_rows_are_those_of_batch_however_packets_come(kind: str, sizes: list[int], seed: int) -> None:
+    rows = run(FakeEngine(), sent(shuffled(packets("m", kind, sizes), seed)))
+    wanted = batch(FakeEngine(), coded(kind, SECONDS))
+    assert listed(rows, "dead_letter") == []
+    for name in TABLES:
+        assert difference(final(rows, name), final(wanted, name)) == ""
+    (media,) = listed(rows, "media")
+    clip = decoded(kind, SECONDS)
+    assert (media["rate_hz"], media["channels"]) == (clip.rate_hz, clip.samples.shape[0])
+    assert media["duration_ms"] == clip.samples.shape[1] * 1000 // clip.rate_hz
+
+
+@pytest.mark.parametrize("kind", SOME)
+def test_no_crash_changes_a_row(kind: str) -> None:
+    records = sent(shuffled(packets("m", kind, [1_500, 700, 2_900]), 1))
+    calm, crashed = run(FakeEngine(), records), run(FakeEngine(), records, crashes=0.3, seed=5)
+    for name in (*TABLES, "media", "dead_letter"):
+        assert difference(listed(crashed, name), listed(calm, name), 1e-4) == ""
+
+
+@pytest.mark.parametrize("kind", ["mp3", "aac", "ogg", "ts", "mp4", "webm"])
+def test_lost_packets_leave_a_gap_of_their_length_and_nothing_is_shifted(kind: str) -> None:
+    whole = packets("m", kind, [1_200])
+    few = [packet for packet in whole if not 0.35 <= packet.seq / len(whole) < 0.65]
+    late = [Packet("other", 0, b"", "audio/PCMU", final=True)]
+    records = sent([*few, *late])
+    records[-1] = record(late[0], len(few), records[-1].time_ms + 5_000)
+    rows = run(FakeEngine(), records)
+    (media,) = [row for row in listed(rows, "media") if row["media_id"] == "m"]
+    seconds = decoded(kind, SECONDS).samples.shape[1] / decoded(kind, SECONDS).rate_hz
+    assert media["duration_ms"] / 1000 == pytest.approx(seconds, abs=0.3)
+    assert (
+        int(
+            media["tags"]["packets_lost"]
+            if isinstance(media["tags"], dict)
+            else dict(media["tags"])["packets_lost"]
+        )
+        > 3
+    )
+    gaps = {row["start_ms"] for row in listed(rows, "curve") if row["reason"] == "gap" and row["is_final"]}
+    assert {2_500, 3_000} <= gaps <= set(range(1_500, 4_500, 500))
+
+
+def test_what_a_snapshot_holds_of_a_decoder_is_small() -> None:
+    for kind in KINDS:
+        partition, store = Partition("packets", 0, FakeEngine(), SETTINGS, TIMING), Store()
+        for each in sent(packets("m", kind, [900]))[:-1]:
+            partition.push(each)
+            store.commit(partition)
+        state = unpack(store.snapshots["m"][17:])
+        decoder = state["inlets"]["audio"]["decoder"]
+        held = sum(len(data) for data in decoder["codec"]["recent"])
+        assert held < 40 << 10, (kind, held)
+
+
+def test_a_media_whose_bytes_lie_elsewhere(tmp_path: Any) -> None:
+    data = coded("mp3", SECONDS)
+    (tmp_path / "song.mp3").write_bytes(data)
+    where = (tmp_path / "song.mp3").as_uri()
+    claim = Packet("m", 0, b"", "audio/mpeg", final=True, dataref=where)
+    timing = LiveSettings(claims=type(TIMING.claims)((str(tmp_path),)))
+    told = {}
+    for name, allowed in (("allowed", timing), ("refused", TIMING)):
+        partition = Partition("packets", 0, FakeEngine(), SETTINGS, allowed)
+        partition.push(record(claim, 0, START_MS))
+        step = partition.take()
+        assert step is not None
+        told[name] = step.rows
+    wanted = batch(FakeEngine(), data)
+    for name in TABLES:
+        assert difference(final(told["allowed"], name), final(wanted, name)) == ""
+    (letter,) = listed(told["refused"], "dead_letter")
+    assert (letter["stage"], letter["error"], letter["reference"]) == ("packet", "not_allowed", "packets/0/0")
