@@ -286,7 +286,7 @@ class CellStream:
             windows.append((mine, fixed))
         estimates = hush(models._estimates(self._next, windows), self._fixed[begin : max(end, begin)])
         if models.turns is not None:
-            turns = self._turns(models.turns, len(self._fixed)).cut(begin, max(end, begin))
+            turns = self._turns(models.turns, slice(begin, max(end, begin)))
             estimates = replace(estimates, speech=replace(estimates.speech, turns=turns))
         self._next += max(end - begin, 0)
         forget = max(self._next - models.past - self._first, 0)
@@ -297,10 +297,10 @@ class CellStream:
             self._first += forget
         return estimates
 
-    def _turns(self, network: TurnNetwork, known: int) -> Turns:
-        """What the diarization model says of the cells that are held."""
-        sums = self._fixed[:known, :N_SUMS]
-        return cells_turns(network, sums, channel_so_far(sums, self._before), starts=self._first == 0)
+    def _turns(self, network: TurnNetwork, of: slice) -> Turns:
+        """What the diarization model says of some of the cells that are held."""
+        sums = self._fixed[:, :N_SUMS]
+        return cells_turns(network, sums, channel_so_far(sums, self._before), self._first == 0, of)
 
 
 def hush(estimates: AudioEstimates, sums: Tensor) -> AudioEstimates:
@@ -343,8 +343,8 @@ def load_turns(name: str, folder: Path = registry.FOLDER) -> tuple[TurnNetwork, 
 def _estimates(start: int, network: Network, learned: Tensor, fixed: Tensor) -> Estimates:
     moods = None
     if isinstance(network, MusicNetwork):
-        output = network.heads(learned, fixed)[0]
-        moods = network.moods(fixed).numpy()
+        output, shares = network.told(fixed)
+        moods = shares.numpy()
     else:
         output = network.heads(learned, fixed[:, :N_SUMS])[0]
     unknown = network.known == 0

@@ -89,7 +89,7 @@ class MusicNetwork(nn.Module):
         self.recorded = KernelHead(shape.recorded, outputs + len(shape.moods))
         self.rendered = KernelHead(shape.rendered, outputs)
         if shape.segments:
-            self.segments = segment_network(N_ALL, len(shape.labels), shape.segments)
+            self.segments = segment_network(N_ALL, len(shape.labels), shape.segments).requires_grad_(False)
             self.register_buffer("segment_share", torch.zeros(1))
         self.segment_share: Tensor  # of its logits, beside those of the kernel, before calibration
         for name, value in (
@@ -106,11 +106,14 @@ class MusicNetwork(nn.Module):
 
     def heads(self, learned: Tensor, fixed: Tensor) -> list[Output]:
         """Calibrated output of windows by their sums [n, N_FIXED]; of learned ones it needs none, [n, 0]."""
+        return [self.told(fixed)[0]]
+
+    def told(self, fixed: Tensor) -> tuple[Output, Tensor]:
+        """What `heads` and `moods` say, at once."""
         values = all_statistics(fixed)
-        share = self.share(values)
-        size = self.rendered.pull.shape[1]
-        recorded, rendered = self.heard(values)[:, :size], self.rendered(values)
-        return [self.output(torch.lerp(recorded, rendered, share))]
+        heard, size = self.heard(values), self.rendered.pull.shape[1]
+        said = torch.lerp(heard[:, :size], self.rendered(values), self.share(values))
+        return self.output(said), heard[:, size:].clamp(0, 1)
 
     def heard(self, values: Tensor) -> Tensor:
         """Outputs of what was learned from recordings, the moods last, by statistics [n, N_ALL]."""
@@ -135,8 +138,7 @@ class MusicNetwork(nn.Module):
 
     def moods(self, fixed: Tensor) -> Tensor:
         """Share of listeners, 0..1, that would feel each mood, [n, moods], in windows by their sums."""
-        told = self.recorded(all_statistics(fixed))
-        return told[:, self.rendered.pull.shape[1] :].clamp(0, 1)
+        return self.told(fixed)[1]
 
     def share(self, values: Tensor) -> Tensor:
         """How much the rendered landmarks count, [n, 1] in 0..1, by statistics [n, N_ALL]."""
@@ -159,5 +161,6 @@ def all_statistics(fixed: Tensor) -> Tensor:
 
 def likeness(points: Tensor, others: Tensor) -> Tensor:
     """Gaussian kernel [n, m] of points [n, d] and [m, d]."""
-    distance = (points**2).sum(1, keepdim=True) + (others**2).sum(1) - 2 * points @ others.T
+    distance = torch.linalg.vector_norm(others, dim=1).square() - 2 * points @ others.T
+    distance += torch.linalg.vector_norm(points, dim=1, keepdim=True).square()
     return torch.exp(-distance.clamp(min=0))

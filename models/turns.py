@@ -11,6 +11,7 @@ channel so far, [n, N_SUMS], reach as far ahead as a cell's window does. Change 
 cell.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from moodstream.models.base import Turns
 from moodstream.models.pooling import N_STATISTICS, N_SUMS, statistics
 
 PAST, FUTURE = 4, 3  # cells before and after a cell that anything here looks at, besides the channel so far
+EVERY = slice(0, None)
 _NEAR, _AROUND = (-1, 1), (-3, 3)  # what the emotion of a cell is judged by
 _SIDES = (((-4, -1), (0, 3)), ((-2, -1), (0, 1)))  # what is compared for a change
 
@@ -75,11 +77,15 @@ class TurnNetwork(nn.Module):
         self.side_scale: Tensor  # of differences between two sides
         self.temperature: Tensor  # calibration: logits are divided by it
 
-    def forward(self, sums: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [n, K] and log-odds of a change [n] from sums [n, N_SUMS] and those of the channel."""
-        inputs = self.emotion_inputs(*emotion_statistics(sums, so_far))
+    def forward(self, sums: Tensor, so_far: Tensor, of: slice = EVERY) -> tuple[Tensor, Tensor]:
+        """Logits [n, K] and log-odds of a change [n] from sums [n, N_SUMS] and those of the channel.
+
+        Args:
+            of: the cells to speak about; of the others it needs the sums.
+        """
+        inputs = self.emotion_inputs(*emotion_statistics(sums, so_far, of))
         logits = torch.stack([torch.log_softmax(member(inputs), 1) for member in self.emotion]).mean(0)
-        change = self.change(self.change_inputs(*side_differences(sums)))[:, 0]
+        change = self.change(self.change_inputs(*side_differences(sums, of)))[:, 0]
         return logits / self.temperature, change
 
     def emotion_inputs(self, near: Tensor, around: Tensor, channel: Tensor) -> Tensor:
@@ -98,22 +104,23 @@ class TurnNetwork(nn.Module):
         return torch.cat((wide, wide.abs(), close, close.abs()), 1)
 
 
-def emotion_statistics(sums: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def emotion_statistics(sums: Tensor, so_far: Tensor, of: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
     """Statistics [n, N_STATISTICS] of a cell with its neighbours, of the seven around it, of its channel."""
-    return (
-        statistics(shifted_sums(sums, *_NEAR)),
-        statistics(shifted_sums(sums, *_AROUND)),
-        statistics(so_far),
-    )
+    near, around = _statistics(sums, (_NEAR, _AROUND), of)
+    return near, around, statistics(so_far[of])
 
 
-def side_differences(sums: Tensor) -> tuple[Tensor, Tensor]:
+def side_differences(sums: Tensor, of: slice = EVERY) -> tuple[Tensor, Tensor]:
     """How statistics differ after a cell's start from before it, [n, N_STATISTICS], far and near."""
-    first, second = (
-        statistics(shifted_sums(sums, *after)) - statistics(shifted_sums(sums, *before))
-        for before, after in _SIDES
+    before, after, close_before, close_after = _statistics(
+        sums, [span for side in _SIDES for span in side], of
     )
-    return first, second
+    return after - before, close_after - close_before
+
+
+def _statistics(sums: Tensor, spans: Sequence[tuple[int, int]], of: slice) -> Tensor:
+    """Statistics [spans, n, N_STATISTICS] of several spans of cells around each cell."""
+    return statistics(torch.stack([shifted_sums(sums, *span)[of] for span in spans]))
 
 
 def shifted_sums(sums: Tensor, first: int, last: int) -> Tensor:
@@ -128,16 +135,19 @@ def shifted_sums(sums: Tensor, first: int, last: int) -> Tensor:
 
 
 @torch.inference_mode()
-def cells_turns(network: TurnNetwork, sums: Tensor, so_far: Tensor, starts: bool = True) -> Turns:
-    """What a network says about n cells.
+def cells_turns(
+    network: TurnNetwork, sums: Tensor, so_far: Tensor, starts: bool = True, of: slice = EVERY
+) -> Turns:
+    """What a network says about some of n cells.
 
     Args:
         sums: [n, N_SUMS]. so_far: [n, N_SUMS], see `channel_so_far`.
-        starts: whether the first of them is the first of the channel.
+        starts: whether the first of the n is the first of the channel.
+        of: those to speak about.
     """
-    logits, change = network(sums, so_far.float())
+    logits, change = network(sums, so_far.float(), of)
     odds = change.numpy().copy()
-    odds[: int(starts)] = 0.0
+    odds[: int(starts and not of.start)] = 0.0
     return Turns(torch.softmax(logits, 1).numpy(), odds)
 
 
