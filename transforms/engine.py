@@ -77,6 +77,10 @@ class Engine:
 
     def versions(self) -> dict[str, str]:
         """Name to version of every model: what decides whether a media must be analysed again."""
+        return dict(self._versions)
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
         joined = {"fusion": self.joining[0]} if self.joining else {}
         listening = {"diarization": read_card("diarization").version} if self.listens else {}
         return {name: card.version for name, card in self.cards.items()} | joined | listening
