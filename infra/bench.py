@@ -200,7 +200,7 @@ def encoders(size: Size) -> dict[str, Any]:
     from moodstream.models.audio import AudioModels
     from moodstream.models.base import CELL_FRAMES, RATE_HZ
     from moodstream.models.features import FrontEnd
-    from moodstream.models.inference import EncoderStream
+    from moodstream.models.inference import Encoder
     from moodstream.models.pooling import cell_sums
 
     torch.set_num_threads(1)
@@ -216,12 +216,13 @@ def encoders(size: Size) -> dict[str, Any]:
     @torch.inference_mode()
     def speech_encoder() -> None:
         """Samples to log-mel and descriptors to the sums of cells of the speech encoder."""
-        front, encoder, held = FrontEnd(), EncoderStream(encoded), []
+        front, encoder, held = FrontEnd(), Encoder(encoded), []
+        memory = [part[None] for part in encoder.start()]
         for piece in pieces:
             held.append(front.push(piece))
             frames = torch.cat(held)
             whole = len(frames) // CELL_FRAMES * CELL_FRAMES
-            encoder.push(frames[:whole], cell_sums(frames[:whole]))
+            _, memory = encoder.push(memory, frames[None, :whole], cell_sums(frames[:whole])[None])
             held = [frames[whole:]]
 
     def stream(models: AudioModels) -> None:

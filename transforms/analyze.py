@@ -181,13 +181,18 @@ def _feed_sound(
         _open(part.source, payloads) as file,
         open_audio(file, max_hours=session.settings.max_hours) as audio,
     ):
-        found.kind, found.rate_hz, found.channels = audio.kind, audio.rate_hz, audio.channels
+        if part.role and audio.channels != 1:
+            raise DecodeError(
+                "channels", f"{audio.channels} channels, but it is the side of one: {part.role}"
+            )
+        found.kind, found.rate_hz = audio.kind, audio.rate_hz
+        found.channels = (found.channels or 0) + audio.channels
         found.tags = audio.tags
         if late_ms:
             silence = np.zeros((audio.channels, late_ms * audio.rate_hz // 1000), np.float32)
-            yield session.push(Clip(0, audio.rate_hz, silence))
+            yield session.push(Clip(0, audio.rate_hz, silence), part.source)
         for clip in audio:
-            yield session.push(clip)
+            yield session.push(clip, part.source)
             if observer is not None:
                 observer.advance(found.media.media_id, session.duration_ms / 1000, size=found.size)
 

@@ -5,6 +5,7 @@ Conventions: a block covers n consecutive cells of one channel and modality; cel
 second would cost more than the networks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +56,22 @@ class SpanInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """Cells of one curve, as rows of a table."""
+
+    info: SpanInfo
+    cells: int
+    sparse: bool = False  # only cells with an estimate become rows
+    revision: int = 0
+    is_final: bool = True
+    began_ms: int | None = None  # UTC of the media's position 0, for live rows
+
+    def columns(self) -> dict[str, Any]:
+        """The constant columns."""
+        return self.info.columns() | {"revision": self.revision, "is_final": self.is_final}
+
+
+@dataclass(frozen=True, slots=True)
 class CurveBlock:
     """n consecutive cells of one channel and modality."""
 
@@ -97,10 +114,9 @@ def _took_part(block: CurveBlock) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), names)
 
 
-def select(block: CurveBlock, keep: Mask) -> tuple[npt.NDArray[np.int64], CurveBlock]:
-    """The kept cells of a block, with their cell numbers."""
-    cells = block.start + np.flatnonzero(keep)
-    return cells, CurveBlock(
+def select(block: CurveBlock, keep: Mask | slice) -> CurveBlock:
+    """Some cells of a block; its `start` is what it was."""
+    return CurveBlock(
         start=block.start,
         mean=block.mean[keep],
         std=block.std[keep],
@@ -117,20 +133,34 @@ def select(block: CurveBlock, keep: Mask) -> tuple[npt.NDArray[np.int64], CurveB
 
 def curve_table(info: SpanInfo, block: CurveBlock, *, sparse: bool = False) -> pa.Table:
     """A block as rows of the `curve` table; `sparse` keeps only cells with an estimate."""
-    if sparse:
-        cells, block = select(block, block.estimated)
-    else:
-        cells = block.start + np.arange(len(block))
-    n = len(block)
+    return curves_table([Stretch(info, len(block), sparse)], block.start + np.arange(len(block)), block)
+
+
+def curves_table(
+    stretches: Sequence[Stretch], cells: npt.NDArray[np.integer[Any]], block: CurveBlock
+) -> pa.Table:
+    """Cells of several curves as rows of the `curve` table.
+
+    Args:
+        stretches: whose cells they are, in their order.
+        cells: [n] their numbers.
+        block: what they hold; its `start` counts for nothing.
+    """
+    whose = np.repeat(np.arange(len(stretches)), [stretch.cells for stretch in stretches])
+    if any(stretch.sparse for stretch in stretches):
+        keep = block.estimated | ~np.array([stretch.sparse for stretch in stretches])[whose]
+        whose, cells, block = whose[keep], cells[keep], select(block, keep)
     schema = SCHEMAS["curve"]
+    index = pa.array(whose)
+    constants = [stretch.columns() for stretch in stretches]
     columns: dict[str, pa.Array] = {
-        name: pa.nulls(n, schema.field(name).type)
-        if value is None
-        else pa.repeat(pa.scalar(value, schema.field(name).type), n)
-        for name, value in info.columns().items()
+        name: pa.array([each[name] for each in constants], schema.field(name).type).take(index)
+        for name in constants[0]
+        if name != "event_time"
     }
-    columns["start_ms"] = pa.array(cells * STEP_MS)
-    columns["end_ms"] = pa.array((cells + 1) * STEP_MS)
+    columns["event_time"] = _times([stretch.began_ms for stretch in stretches], whose, cells * STEP_MS)
+    columns["start_ms"] = pa.array(cells * STEP_MS, pa.int64())
+    columns["end_ms"] = pa.array((cells + 1) * STEP_MS, pa.int64())
     for i, dimension in enumerate(("valence", "arousal", "dominance")):
         columns[dimension] = _nullable(block.mean[:, i], block.estimated)
         columns[dimension + "_std"] = _nullable(block.std[:, i], block.estimated)
@@ -140,3 +170,16 @@ def curve_table(info: SpanInfo, block: CurveBlock, *, sparse: bool = False) -> p
     columns["modalities"] = _took_part(block)
     columns["reason"] = pa.array(block.reasons.tolist(), pa.string())
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _times(
+    began_ms: Sequence[int | None],
+    whose: npt.NDArray[np.integer[Any]],
+    start_ms: npt.NDArray[np.integer[Any]],
+) -> pa.Array:
+    """UTC times of rows; null where it is not known when the media began."""
+    unknown = np.array([began is None for began in began_ms], bool)[whose]
+    began = np.array([began or 0 for began in began_ms], np.int64)[whose]
+    return pa.array((began + start_ms) * 1000, pa.int64(), mask=unknown).cast(
+        SCHEMAS["curve"].field("event_time").type
+    )

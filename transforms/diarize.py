@@ -10,8 +10,8 @@ Conventions: cells are half seconds counted from the start of the media; episode
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -129,9 +129,51 @@ class _Stretch:
                 del column[:excess]
             self.first = cell
 
+    def state(self, shortest: int) -> dict[str, Any]:
+        """All of it in few arrays; of the totals, those that a path of at least `shortest` still asks for."""
+        top, label, totals = zip(*self.tops, strict=True)
+        steps = np.diff(self.sums, axis=0)  # what was added: single precision holds it without loss
+        return {
+            "counts": [self.count, self.settled, self.reported, self.first, self.since],
+            "totals": np.array(self.totals),
+            "gain": np.array(self.gain),
+            "start": np.array(self.start, np.int32),
+            "cells": np.array(self.cells, np.int32),
+            "prices": np.array(self.prices),
+            "starts": np.array(self.starts, np.int32),
+            "top": np.array(top),
+            "top_label": np.array(label, np.int8),
+            "top_totals": np.array(totals[-shortest:]),
+            "sum": self.sums[0].copy(),
+            "steps": steps.astype(np.float32),
+            "base": self.base.copy(),
+        }
 
-def _copy(value: Any) -> Any:
-    return list(value) if isinstance(value, list) else value
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Self:
+        """The stretch that `state` is of."""
+        count, settled, reported, first, since = state["counts"]
+        known = [tuple(row) for row in state["top_totals"].tolist()]
+        totals = [()] * (len(state["top"]) - len(known)) + known
+        sums = [state["sum"]]
+        for step in state["steps"].astype(np.float64):
+            sums.append(sums[-1] + step)
+        return cls(
+            totals=state["totals"].tolist(),
+            gain=state["gain"].tolist(),
+            start=state["start"].tolist(),
+            count=count,
+            settled=settled,
+            reported=reported,
+            first=first,
+            cells=state["cells"].tolist(),
+            prices=state["prices"].tolist(),
+            starts=[tuple(row) for row in state["starts"].tolist()],
+            tops=list(zip(state["top"].tolist(), state["top_label"].tolist(), totals, strict=True)),
+            sums=sums,
+            base=state["base"],
+            since=since,
+        )
 
 
 class EpisodeSegmenter:
@@ -227,8 +269,7 @@ class EpisodeSegmenter:
             "change": self._change,
             "episode": self._episode,
             "revision": self._revision,
-            "stretch": stretch
-            and {column.name: _copy(getattr(stretch, column.name)) for column in fields(stretch)},
+            "stretch": stretch and stretch.state(self.settings.shortest_cells),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -236,7 +277,7 @@ class EpisodeSegmenter:
         self._cell, self._pause, self._change = state["cell"], state["pause"], state["change"]
         self._episode, self._revision = state["episode"], state["revision"]
         stretch = state["stretch"]
-        self._stretch = stretch and _Stretch(**{name: _copy(value) for name, value in stretch.items()})
+        self._stretch = stretch and _Stretch.restored(stretch)
 
     def _advance(self, evidence: list[float], row: npt.NDArray[np.float64], change: float) -> None:
         """One estimated cell further: the best path into every label.

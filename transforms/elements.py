@@ -27,6 +27,7 @@ class Part:
     source: str  # path or URI as given
     kind: str  # audio, midi or video
     offset_ms: int = 0  # where the part's zero lies on the media's time axis
+    role: str = ""  # whose side of a call it is, where each side is a part of its own
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """LiveSession: the session of a stream that still runs.
 
 The steps are those of `transforms/session.py`, and so are the final rows: only when they come differs. Sound
-goes through the networks one cell at a time, as soon as the media reaches the cell's end, and
+goes through the networks by whole cells, as soon as the media reaches a cell's end, and
 
-* a *provisional* row of that cell comes at once (`is_final` false, revision 0), from the sound until then,
-  as if it ended there: no look-ahead at all;
+* a *provisional* row of a cell (`is_final` false, revision 0) comes half a second after its end, when its
+  sound is summed: the model's word on as much of its window as is known by then;
 * the final row (revision 1) comes when the models have heard what they look ahead, within 3 s of the sound;
 * a running episode is told again as it grows, its revisions counting up.
 
-What is told depends on the media alone, never on how it was cut into packets. Only tracks that have a row for
-every cell get provisional ones: a provisional row that no final one replaces would stay for ever.
+Sessions only gather what they hear (`take`); `work` lets the networks hear what many of them have gathered,
+as one batch, and tells their tracks. What is told depends on the media alone, never on how it was cut into
+packets, when `work` was called, or who else was in the batch. Only tracks that have a row for every cell get
+provisional ones: a provisional row that no final one replaces would stay for ever.
 
 Sound that was lost on the way (`skip`) becomes silence, and its cells have no estimate: reason `gap`.
 
@@ -18,27 +20,58 @@ Conventions: `began_ms` is the UTC time, in ms since 1970, at which position 0 o
 """
 
 import io
-import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from moodstream.models.base import STEP_MS, AudioEstimates, Estimates
+from moodstream.models.base import RATE_HZ, STEP_MS, AudioEstimates, Float, decide
 from moodstream.transforms.curve import Mask
 from moodstream.transforms.elements import Clip, Media
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import UsageError
 from moodstream.transforms.notes import read_notes
-from moodstream.transforms.session import GATHER_S, Channel, Session, Settings
+from moodstream.transforms.session import GATHER_S, Channel, Session, Settings, Side
+from moodstream.transforms.spent import spent
 from moodstream.transforms.tables import SCHEMAS
-from moodstream.transforms.track import Heard, Rows, Track, merge
+from moodstream.transforms.track import Heard, Part, Rows, Sources, Track, merge, tell
 
 PROVISIONAL, FINAL = 0, 1  # revisions of a curve row
 _EVENT_TIME = SCHEMAS["curve"].field("event_time")
+_Activity = npt.NDArray[np.int8]
+
+
+def work(groups: Sequence[Sequence["LiveSession"]]) -> list[Rows]:
+    """Let the networks hear what sessions have gathered, as one batch; the rows of each group of sessions."""
+    waiting = [
+        (number, session, channel, sound)
+        for number, group in enumerate(groups)
+        for session in group
+        for channel, sound in session.gathered()
+    ]
+    if not waiting:
+        return [{} for _ in groups]
+    with spent("models"):
+        said = waiting[0][1].engine.audio.push(
+            [channel.stream for _, _, channel, _ in waiting], [sound for *_, sound in waiting]
+        )
+        blocks = [block for one in said for block in (one.early, one.final)]
+        activity = decide(np.concatenate([block.activity for block in blocks]))
+    early: list[list[Part]] = [[] for _ in groups]
+    final: list[list[Part]] = [[] for _ in groups]
+    at = 0
+    for (number, session, channel, _), one in zip(waiting, said, strict=True):
+        middle = at + len(one.early)
+        if len(one.early):
+            early[number] += session.look(channel, one.early, one.final.start, activity[at:middle])
+        at = middle + len(one.final)
+        if len(one.final):
+            final[number] += session.settle(channel, one.final, activity[middle:at])
+    return [tell([*looks, *settled]) for looks, settled in zip(early, final, strict=True)]
 
 
 class LiveSession(Session):
@@ -55,7 +88,6 @@ class LiveSession(Session):
         UsageError: settings that ask for musical context.
     """
 
-    gather_s = math.inf  # this class says itself when the networks hear what was gathered
     live = True
 
     def __init__(
@@ -66,77 +98,89 @@ class LiveSession(Session):
         super().__init__(media, analysis_id, engine, settings, with_sound=False)
         self.began_ms = began_ms
         self._midi = b""
-        self._gaps: list[tuple[int, int]] = []  # spans of cells, half-open, that are not final yet
+        self._waiting: dict[str, _Waiting] = {}  # by part
+
+    def position_ms(self, part: str = "audio") -> int:
+        """Where the sound of a part has got to."""
+        return self.sides[part].position_ms if part in self.sides else 0
 
     @property
-    def position_ms(self) -> int:
-        """Where the sound has got to."""
-        return self.samples * 1000 // self.rate_hz if self.rate_hz else 0
+    def is_due(self) -> bool:
+        """Whether `work` has something to do."""
+        return any(waiting.is_due for waiting in self._waiting.values())
 
-    def add_midi(self, data: bytes) -> None:
+    def add_midi(self, data: bytes) -> Rows:
         """The notes of the media, a whole MIDI file; they count for cells that are not final yet.
 
         Raises:
             NotesError: there are none in it.
         """
-        self.add_notes(read_notes(io.BytesIO(data)))
+        notes = read_notes(io.BytesIO(data))
+        (rows,) = work([[self]])  # what was heard before is not touched by them
+        self.add_notes(notes)
         self._midi = data
-
-    def push(self, clip: Clip) -> Rows:
-        rows: Rows = {}
-        samples = clip.samples
-        while samples.shape[1]:
-            missing = _cell_start(self._whole(clip.rate_hz) + 1, clip.rate_hz) - self.samples
-            merge(rows, super().push(Clip(clip.start_ms, clip.rate_hz, samples[:, :missing])))
-            if samples.shape[1] >= missing:
-                merge(rows, self._advance(look=True))
-            samples = samples[:, missing:]
         return rows
 
-    def skip(self, lost_ms: int, rate_hz: int, channels: int) -> Rows:
-        """Sound of this length never came: silence takes its place, without an estimate."""
+    def push(self, clip: Clip, part: str = "audio") -> Rows:
+        """The next block of sound of a part, worked off at once."""
+        self.take(clip, part)
+        return work([[self]])[0]
+
+    def take(self, clip: Clip, part: str = "audio") -> None:
+        """The next block of sound of a part, [channels, n]; `work` makes rows of it."""
+        if part not in self.sides:
+            self._open(part, len(clip.samples), clip.rate_hz)
+        self._waiting[part].take(clip.samples)
+
+    def gathered(self) -> Iterator[tuple[Channel, Float]]:
+        """The sound that the networks have not heard, of whole cells, by channel; from now on they have."""
+        for waiting in self._waiting.values():
+            yield from waiting.gathered()
+
+    def skip(
+        self, lost_ms: int, rate_hz: int, channels: int, part: str = "audio", *, is_gap: bool = True
+    ) -> Rows:
+        """Sound of this length never came, or the part begins so much later: silence takes its place."""
+        side = self.sides.get(part) or self._open(part, channels, rate_hz)
         lost = lost_ms * rate_hz // 1000
-        start = self.samples
-        self._gaps.append((start * 2 // rate_hz, -(-(start + lost) * 2 // rate_hz)))
+        start = side.samples
+        for channel in side.channels if is_gap else ():
+            channel.gaps.append((start * 2 // rate_hz, -(-(start + lost) * 2 // rate_hz)))
         rows: Rows = {}
         step = GATHER_S * rate_hz
         for at in range(0, lost, step):
             silence = np.zeros((channels, min(step, lost - at)), np.float32)
-            merge(rows, super().push(Clip(self.position_ms, rate_hz, silence)))
-            merge(rows, self._advance(look=False))
+            merge(rows, self.push(Clip(side.position_ms, rate_hz, silence), part))
         return rows
 
     def flush(self) -> Rows:
-        return self._stamped(super().flush(), FINAL)
-
-    def _whole(self, rate_hz: int) -> int:
-        """How many cells the sound has reached the end of."""
-        return self.samples * 2 // rate_hz
-
-    def _advance(self, *, look: bool) -> Rows:
-        rows: Rows = {}
-        provisional: Rows = {}
-        for channel in self.channels:
-            self._hear(channel, channel.advance(), rows)
-            if look:
-                self._look(channel, provisional)
-        self._gaps = [gap for gap in self._gaps if gap[1] > self.cells]
-        rows = self._stamped(rows, FINAL)
-        merge(rows, self._stamped(provisional, PROVISIONAL))
+        (rows,) = work([[self]])
+        for waiting in self._waiting.values():
+            waiting.feed(waiting.side.samples)
+        merge(rows, self._stamped(super().flush(), FINAL))
         return rows
 
-    def _look(self, channel: Channel, rows: Rows) -> None:
-        """The cell that has just ended, as it looks now."""
-        peeked = channel.stream.peek()
-        at = self._whole(self.rate_hz) - 1 - peeked.start
-        if not 0 <= at < len(peeked):
-            return
-        loudness = np.concatenate([*channel.loudness, np.full(at + 1, np.nan, np.float32)])
-        block = _cell(peeked, at)
-        heard = self._heard(channel, block, loudness[at : at + 1])
-        for track, sources in self._sources(channel, block, heard):
-            if not track.sparse:
-                merge(rows, track.peek(heard, sources))
+    def settle(self, channel: Channel, block: AudioEstimates, activity: _Activity) -> list[Part]:
+        """What the tracks of a channel are told of cells that became final."""
+        parts = self._final(channel, block, activity)
+        channel.gaps = [gap for gap in channel.gaps if gap[1] > channel.cells]
+        return [replace(part, revision=FINAL, began_ms=self.began_ms) for part in parts]
+
+    def look(
+        self, channel: Channel, block: AudioEstimates, next_cell: int, activity: _Activity
+    ) -> list[Part]:
+        """What rows say of cells as they look now; the tracks are not told.
+
+        Args:
+            next_cell: the next cell of the channel that will be final.
+        """
+        loudness = channel.loudness_of(block.start - next_cell, len(block))
+        heard = self._heard(channel, block.start, activity, loudness)
+        return [
+            Part(track, heard, sources, is_final=False, revision=PROVISIONAL, began_ms=self.began_ms)
+            for track, sources in self._sources(channel, block, heard)
+            if not track.sparse
+        ]
 
     def _stamped(self, rows: Rows, revision: int) -> Rows:
         return {name: [self._stamp(name, table, revision) for table in rows[name]] for name in rows}
@@ -152,26 +196,22 @@ class LiveSession(Session):
 
     # ------------------------------------------------------------ gaps
 
-    def _lost(self, start: int, n: int) -> Mask:
-        """Which of n cells from `start` on hold sound that never came."""
-        cells = np.arange(start, start + n)
-        lost = np.zeros(n, bool)
-        for first, stop in self._gaps:
-            lost |= (cells >= first) & (cells < stop)
-        return lost
-
-    def _heard(self, channel: Channel, block: AudioEstimates, loudness: Any) -> Heard:
-        heard = super()._heard(channel, block, loudness)
-        if self._gaps:
-            reasons = np.where(self._lost(block.start, len(block)), "gap", heard.reasons)
+    def _heard(self, channel: Channel, start: int, activity: _Activity, loudness: Float) -> Heard:
+        heard = super()._heard(channel, start, activity, loudness)
+        if channel.gaps:
+            reasons = np.where(_lost(channel, start, len(activity)), "gap", heard.reasons)
             heard = replace(heard, reasons=reasons)
         return heard
 
     def _sources(
         self, channel: Channel, block: AudioEstimates, heard: Heard
-    ) -> Iterator[tuple[Track, Mapping[str, tuple[Estimates, Mask]]]]:
-        there = ~self._lost(block.start, len(block))
-        for track, sources in super()._sources(channel, block, heard):
+    ) -> Iterator[tuple[Track, Sources]]:
+        found = super()._sources(channel, block, heard)
+        if not channel.gaps:
+            yield from found
+            return
+        there = ~_lost(channel, block.start, len(block))
+        for track, sources in found:
             yield (
                 track,
                 {
@@ -182,34 +222,33 @@ class LiveSession(Session):
 
     # ------------------------------------------------------------ opening, saving
 
-    def _open(self, channels: int, rate_hz: int) -> None:
-        super()._open(channels, rate_hz)
-        self.with_sound, self._width = True, channels
+    def _open(self, part: str, width: int, rate_hz: int) -> Side:
+        self.with_sound = True
+        side = super()._open(part, width, rate_hz)
+        self._waiting[part] = _Waiting(side)
+        return side
 
     def state(self) -> dict[str, Any]:
-        """Everything needed to go on elsewhere, as plain Python and numpy."""
-        state: dict[str, Any] = {
+        """Everything needed to go on elsewhere, as plain Python and numpy.
+
+        Raises:
+            RuntimeError: there is work to do first.
+        """
+        if self.is_due:
+            raise RuntimeError("a session's state was asked for before its rows")
+        return {
             "began_ms": self.began_ms,
-            "rate_hz": self.rate_hz,
-            "samples": self.samples,
             "cells": self.cells,
             "encoder_ms": dict(self.encoder_ms),
             "midi": zlib.compress(self._midi) if self._midi else b"",
-            "gaps": [list(gap) for gap in self._gaps],
+            "part_roles": {part: list(roles) for part, roles in self.part_roles.items()},
+            "sides": [[part, side.state(), self._waiting[part].state()] for part, side in self.sides.items()],
             "tracks": [
                 [name, modality, track.sparse, track.state()]
                 for (name, modality), track in self.tracks.items()
             ],
             "watch": self.watch.state() if self.watch is not None else None,
         }
-        if self.channels:
-            state |= {
-                "width": self._width,
-                "mix": self._mix.state(),
-                "meters": [meter.state() for meter in self._meters],
-                "channels": [_channel_state(channel) for channel in self.channels],
-            }
-        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()` of the same media, settings and models.
@@ -220,16 +259,12 @@ class LiveSession(Session):
         self.began_ms = state["began_ms"]
         if state["midi"]:
             self.add_midi(zlib.decompress(state["midi"]))
-        if "channels" in state:
-            self._open(state["width"], state["rate_hz"])
-            self._mix.restore(state["mix"])
-            for meter, saved in zip(self._meters, state["meters"], strict=True):
-                meter.restore(saved)
-            for channel, saved in zip(self.channels, state["channels"], strict=True):
-                _restore_channel(channel, saved)
-        self.samples, self.cells = state["samples"], state["cells"]
+        self.part_roles = {part: tuple(roles) for part, roles in state["part_roles"].items()}
+        for part, saved, raw in state["sides"]:
+            self._open(part, saved["width"], saved["rate_hz"]).restore(saved)
+            self._waiting[part].restore(raw)
+        self.cells = state["cells"]
         self.encoder_ms = dict(state["encoder_ms"])
-        self._gaps = [(first, stop) for first, stop in state["gaps"]]
         by_name = {channel.name: channel for channel in self.channels}
         for name, modality, sparse, saved in state["tracks"]:
             info = self._info(name, by_name.get(name), modality)
@@ -240,43 +275,80 @@ class LiveSession(Session):
             self.watch.restore(state["watch"])
 
 
+class _Waiting:
+    """Sound of a part on its way to the channels and to the networks, by whole cells."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self._raw: list[Float] = []  # sound after `_fed`
+        self._fed = 0  # samples that the channels have gathered
+        self._ready = 0  # cells whose sound the networks may hear, or have heard
+        self._heard = 0  # and have heard
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there are cells for the networks to hear."""
+        return self._ready > self._heard
+
+    def take(self, samples: Float) -> None:
+        """The next samples, [width, n]."""
+        side = self.side
+        side.samples += samples.shape[1]
+        self._raw.append(samples)
+        cells = side.samples * 2 // side.rate_hz
+        if cells > self._ready:
+            self.feed(_cell_start(cells, side.rate_hz))
+            self._ready = cells
+            for channel in side.channels:
+                channel.gathered = [np.concatenate(channel.gathered)]
+        if side.rate_hz > RATE_HZ:  # less to keep
+            self.feed(side.samples)
+
+    def feed(self, upto: int) -> None:
+        """Let the channels gather the sound up to a sample."""
+        if not self._raw:
+            return
+        raw = self._raw[0] if len(self._raw) == 1 else np.concatenate(self._raw, axis=1)
+        n = upto - self._fed
+        self.side.feed(raw[:, :n])
+        self._fed, self._raw = upto, [raw[:, n:]] if n < raw.shape[1] else []
+
+    def gathered(self) -> Iterator[tuple[Channel, Float]]:
+        """The whole cells that the networks have not heard, by channel."""
+        if not self.is_due:
+            return
+        self._heard = self._ready
+        for channel in self.side.channels:
+            ready, *later = channel.gathered
+            channel.gathered = [ready]
+            yield channel, channel.take()
+            channel.gathered = later
+
+    def state(self) -> Float | None:
+        """The sound that waits; for the rest it stands where the part does."""
+        return np.concatenate(self._raw, axis=1) if self._raw else None
+
+    def restore(self, state: Float | None) -> None:
+        """Go on from a `state()`, after the part."""
+        self._raw = [] if state is None else [state]
+        self._fed = self.side.samples - sum(raw.shape[1] for raw in self._raw)
+        self._ready = self._heard = self.side.samples * 2 // self.side.rate_hz
+
+
+def _lost(channel: Channel, start: int, n: int) -> Mask:
+    """Which of n cells from `start` on hold sound that never came."""
+    cells = np.arange(start, start + n)
+    lost = np.zeros(n, bool)
+    for first, stop in channel.gaps:
+        lost |= (cells >= first) & (cells < stop)
+    return lost
+
+
 def _cell_start(cell: int, rate_hz: int) -> int:
     """The first sample that lies in a cell."""
     return -(-cell * STEP_MS * rate_hz // 1000)
 
 
-def _cell(block: AudioEstimates, at: int) -> AudioEstimates:
-    """One cell of a block."""
-    here = slice(at, at + 1)
-
-    def cut(says: Estimates) -> Estimates:
-        moods = None if says.moods is None else says.moods[here]
-        turns = None if says.turns is None else says.turns.cut(at, at + 1)
-        return Estimates(block.start + at, says.mean[here], says.std[here], says.scores[here], moods, turns)
-
-    return AudioEstimates(block.start + at, block.activity[here], cut(block.speech), cut(block.music))
-
-
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     at = table.schema.get_field_index(name)
     return table.set_column(at, table.schema.field(at), column)
-
-
-def _channel_state(channel: Channel) -> dict[str, Any]:
-    none = np.zeros(0, np.float32)
-    talk = np.concatenate([*channel.talk, np.zeros(0, bool)])
-    return {
-        "resample": channel.resample.state(),
-        "stream": channel.stream.snapshot(),
-        "loudness": np.concatenate([*channel.loudness, none]),
-        "gathered": np.concatenate([*channel.gathered, none]),
-        "talk": np.packbits(talk),
-        "talk_cells": len(talk),
-    }
-
-
-def _restore_channel(channel: Channel, state: Mapping[str, Any]) -> None:
-    channel.resample.restore(state["resample"])
-    channel.stream.restore(state["stream"])
-    channel.loudness, channel.gathered = [state["loudness"]], [state["gathered"]]
-    channel.talk = [np.unpackbits(state["talk"], count=state["talk_cells"]).astype(bool)]

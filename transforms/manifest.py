@@ -3,7 +3,8 @@
 Columns: `media_id` and `path` (relative to the manifest, absolute, or a URI) must be there. These may:
 `offset_ms` (where the file's zero lies on the media's time axis), `roles` (one a channel, with commas or
 bars; a list in JSON), `channels` (`mix` or `split`), `kind` (`audio`, `video`, `midi`; else the name
-says). Lines of one `media_id` are parts of one media. Other columns are left alone.
+says). Lines of one `media_id` are parts of one media: a recording and its MIDI, or recordings of the sides
+of a call, each with one role of its own. Other columns are left alone.
 """
 
 import csv

@@ -23,7 +23,7 @@ Conventions: offsets are those of the packets' topic; a snapshot at offset N hol
 import heapq
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -32,6 +32,7 @@ from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Record, R
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import PacketError, UsageError
 from moodstream.transforms.hand import DEATHS, InHand
+from moodstream.transforms.live import LiveSession, work
 from moodstream.transforms.order import Arrival
 from moodstream.transforms.packets import read_packet
 from moodstream.transforms.session import Settings
@@ -130,6 +131,13 @@ class _Gone:
     nexts: Mapping[str, int]
 
 
+def work_off(partitions: Sequence["Partition"]) -> None:
+    """Let the networks hear what the streams of some partitions have gathered, as one batch."""
+    due = [partition.take_due() for partition in partitions]
+    for partition, rows in zip(partitions, work(due), strict=True):
+        partition.add(rows)
+
+
 class Partition:
     """The streams of one partition.
 
@@ -163,6 +171,7 @@ class Partition:
         self._deadlines: list[tuple[int, str]] = []
         self._hand = InHand(timing.in_hand, f"{topic}-{number}")
         self._rows: Rows = {}
+        self._due: dict[str, LiveSession] = {}  # sessions that have gathered what is to be worked off
         self._touched: set[str] = set()  # open streams that changed since they were saved
         self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
         for media_id, data in recovered.snapshots.items():
@@ -179,13 +188,20 @@ class Partition:
         return len(self._open)
 
     def push(self, record: Record) -> None:
-        """Work off the next record."""
+        """Take the next record; what needs the networks waits for `work_off`."""
+        if self.position < self.committed <= record.offset:
+            self._end_silence()
         self.clock_ms = max(self.clock_ms, record.time_ms)
         self._expire(record.offset)
         self._take(record)
         self.position = record.offset + 1
-        if record.offset < self.committed:
-            self._rows = {}
+        if record.offset < self.committed <= self.position:
+            self._end_silence()
+
+    def _end_silence(self) -> None:
+        """What is replayed ends here: its rows are out already."""
+        work_off([self])
+        self._rows = {}
 
     def tick(self, now_ms: int) -> None:
         """Nothing comes, and by the source's clock it is now so late."""
@@ -195,9 +211,20 @@ class Partition:
             self.clock_ms = now_ms
             self._expire(self.position, forced=True)
 
+    def take_due(self) -> list[LiveSession]:
+        """The sessions that have something to work off; whoever asks does it."""
+        due, self._due = list(self._due.values()), {}
+        return due
+
+    def add(self, rows: Rows) -> None:
+        """Rows that came of what was worked off."""
+        merge(self._rows, rows)
+
     def take(self) -> Step | None:
         """What a commit must hold now; None where that is nothing, or is out already."""
+        work_off([self])
         if self.position < self.committed:
+            self._rows = {}
             return None
         for media_id in sorted(self._touched):
             held = self._open[media_id]
@@ -318,12 +345,15 @@ class Partition:
         """
         if held.stream.is_over(self.clock_ms):
             held.stream.finish()
+            self._due.pop(media_id, None)
             del self._open[media_id]
             self._touched.discard(media_id)
             self._leave_marker(media_id, held.stream, upto)
         else:
             self._touched.add(media_id)
             self._set_alarm(media_id, held)
+            if held.stream.session.is_due:
+                self._due[media_id] = held.stream.session
         merge(self._rows, held.stream.take_rows())
 
     def _set_alarm(self, media_id: str, held: _Held) -> None:

@@ -257,15 +257,26 @@ def _from_manifest(entries: Sequence[Entry], channels: str, roles: Sequence[str]
         parts = [Part(line.path, line.kind or kind_of(line.path), line.offset_ms) for line in lines]
         parts.sort(key=lambda part: part.kind == "midi")
         sounds = [part.source for part in parts if part.kind != "midi"]
+        if len(sounds) > 1 and len(sounds) == len(parts) and _are_sides(lines):
+            sides = [replace(part, role=line.roles[0]) for part, line in zip(parts, lines, strict=True)]
+            its_roles = tuple(part.role for part in sides)
+            media.append(Media(media_id, tuple(sides), roles=its_roles, split=True))
+            continue
         if len(sounds) > 1 or len(parts) - len(sounds) > 1:
             raise UsageError(
                 f"the manifest gives {media_id!r} to several recordings or several MIDI files:"
-                f" {', '.join(part.source for part in parts)}; a media has one of each at most"
+                f" {', '.join(part.source for part in parts)}; a media has one of each at most, or several"
+                " recordings each with a role of its own, the sides of a call"
             )
         its_roles = next((line.roles for line in lines if line.roles), tuple(roles))
         its_channels = next((line.channels for line in lines if line.channels), channels)
         media.append(_with_channels(Media(media_id, tuple(parts)), its_channels, its_roles))
     return media
+
+
+def _are_sides(lines: Sequence[Entry]) -> bool:
+    """Whether recordings are the sides of one call: each has one role, and no two the same."""
+    return all(len(line.roles) == 1 for line in lines) and len({line.roles for line in lines}) == len(lines)
 
 
 def _check_ids(media: Sequence[Media]) -> None:

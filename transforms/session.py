@@ -8,8 +8,10 @@ sound is heard, so notes that belong to a sound come before it.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from moodstream.models.base import (
@@ -34,7 +36,7 @@ from moodstream.transforms.personal import Listener, personal
 from moodstream.transforms.resample import Resample
 from moodstream.transforms.rules import Rule
 from moodstream.transforms.talk import Talk, measure_talk
-from moodstream.transforms.track import Heard, Rows, Track, merge
+from moodstream.transforms.track import Heard, Part, Rows, Sources, Track, merge, tell
 from moodstream.transforms.watch import Watch, alert_rows
 
 GATHER_S = 20  # sound gathered for one call of the networks; the rows do not depend on it
@@ -44,6 +46,7 @@ _OF_NOTES = ("symbolic", "fused")  # modalities that notes speak in
 
 _SILENCE, _MUSIC_CELL = ACTIVITIES.index("silence"), ACTIVITIES.index("music")
 _REASONS = np.array([None, None, None, "silence", "other"], object)  # by activity
+_CALL_REASONS = np.where(np.arange(len(ACTIVITIES)) == _MUSIC_CELL, "music", _REASONS)
 
 
 @dataclass(frozen=True)
@@ -97,55 +100,146 @@ class Channel:
         self,
         name: str,
         role: str | None,
-        judged: bool,
         rate_hz: int,
         engine: Engine,
         *,
+        speech: bool,
+        music: bool,
         keep_sound: bool,
-        steady: bool,
+        live: bool,
     ) -> None:
-        self.name, self.role, self.judged = name, role, judged
+        self.name, self.role, self.judged = name, role, speech
+        self.listening = [model for model, yes in (("speech", speech), ("music", music)) if yes]
         self.sound: list[Float] | None = [] if keep_sound else None  # of cells that are not estimated yet
-        self.resample = Resample(rate_hz, steady=steady)
-        self.stream = engine.audio.stream()
-        self.loudness: list[Float] = []
-        self.gathered: list[Float] = []
-        self.talk: list[Mask] = []
+        self.resample = Resample(rate_hz, steady=live)
+        self.stream = engine.audio.stream(speech=speech, music=music, early=live, sparing=True)
+        self.gathered: list[Float] = []  # at 16 kHz, not heard by the networks yet
+        self.cells = 0  # cells given out
+        self.gaps: list[tuple[int, int]] = []  # spans of cells, half-open, that never came and are not final
+        self.talk = bytearray()  # one a cell: 1 where it talks
+        self._loudness = np.zeros(0, np.float32)  # of the cells that are not estimated yet
 
-    def push(self, samples: Float, gather_s: float) -> AudioEstimates | None:
-        """The next samples; estimates once so much sound at 16 kHz is gathered."""
+    def gather(self, samples: Float, loudness: Float) -> None:
+        """The next samples, and the loudness of the cells that became known."""
         self.gathered.append(self.resample.push(samples))
-        if sum(map(len, self.gathered)) < gather_s * RATE_HZ:
-            return None
-        return self.stream.push(self._take())
+        if len(loudness):
+            self._loudness = np.concatenate((self._loudness, loudness))
+
+    @property
+    def gathered_s(self) -> float:
+        """How much sound the networks have not heard yet."""
+        return sum(map(len, self.gathered)) / RATE_HZ
 
     def advance(self) -> AudioEstimates:
         """Estimates as far as what is gathered goes."""
-        return self.stream.push(self._take())
+        return self.stream.push(self.take())
 
-    def flush(self, samples: Float) -> AudioEstimates:
+    def flush(self, samples: Float, loudness: Float) -> AudioEstimates:
         """The sound ended with these samples: one pass of the networks over all that is left."""
-        self.gathered += [self.resample.push(samples), self.resample.flush()]
-        return self.stream.flush(self._take())
+        self.gather(samples, loudness)
+        self.gathered.append(self.resample.flush())
+        return self.stream.flush(self.take())
 
-    def _take(self) -> Float:
-        sound, self.gathered = np.concatenate(self.gathered), []
+    def take(self) -> Float:
+        """What is gathered, to be heard by the networks now."""
+        sound = self.gathered[0] if len(self.gathered) == 1 else np.concatenate([*self.gathered, _NO_SOUND])
+        self.gathered = []
         if self.sound is not None:
             self.sound.append(sound)
         return sound
 
-    def take_loudness(self, cells: int) -> Float:
-        """The next cells' loudness. The rate's rounding may leave the last cell without any."""
-        known = np.concatenate([*self.loudness, np.empty(0, np.float32)])
-        self.loudness = [known[cells:]]
-        return np.pad(known[:cells], (0, max(0, cells - len(known))), constant_values=np.nan)
+    def loudness_of(self, first: int, cells: int) -> Float:
+        """Loudness of cells, `first` counted from the next one to be estimated; NaN where none is known."""
+        known = self._loudness[first : first + cells]
+        if len(known) < cells:  # the rate's rounding may leave the last cell without any
+            known = np.pad(known, (0, cells - len(known)), constant_values=np.nan)
+        return known
+
+    def drop_loudness(self, cells: int) -> None:
+        """The next cells are estimated."""
+        self._loudness = self._loudness[cells:]
 
     def take_sound(self, cells: int) -> Float:
         """The next cells' sound at 16 kHz, [cells, 8000]; zeros where the last cell has none."""
-        known = np.concatenate([*(self.sound or []), np.empty(0, np.float32)])
+        known = np.concatenate([*(self.sound or []), _NO_SOUND])
         samples = cells * CELL_SAMPLES
         self.sound = [known[samples:]]
         return np.pad(known[:samples], (0, max(0, samples - len(known)))).reshape(cells, CELL_SAMPLES)
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on elsewhere, as plain Python and numpy."""
+        return {
+            "resample": self.resample.state(),
+            "stream": self.stream.state(),
+            "loudness": self._loudness.copy(),
+            "gathered": np.concatenate([*self.gathered, _NO_SOUND]),
+            "talk": np.packbits(np.frombuffer(self.talk, bool)),
+            "talk_cells": len(self.talk),
+            "cells": self.cells,
+            "gaps": [list(gap) for gap in self.gaps],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()` of a channel that is heard by the same models."""
+        self.resample.restore(state["resample"])
+        self.stream.restore(state["stream"])
+        self._loudness, self.gathered = state["loudness"], [state["gathered"]]
+        self.cells, self.gaps = state["cells"], [(first, stop) for first, stop in state["gaps"]]
+        self.talk = bytearray(np.unpackbits(state["talk"], count=state["talk_cells"]).tobytes())
+
+
+_NO_SOUND = np.zeros(0, np.float32)
+
+
+class Side:
+    """One part of sound of a media: all its channels, or the side of a call that it is.
+
+    Args:
+        rate_hz: of its samples.
+        width: how many channels its clips have.
+        channels: one each, or one for their mix.
+    """
+
+    def __init__(self, rate_hz: int, width: int, channels: list[Channel]) -> None:
+        self.rate_hz, self.width, self.channels = rate_hz, width, channels
+        self.is_mixed = len(channels) < width
+        self.samples = 0  # of each channel until now
+        self.mix = MixDown(rate_hz)
+        self.meters = [Loudness(rate_hz, width if self.is_mixed else 1) for _ in channels]
+
+    @property
+    def position_ms(self) -> int:
+        """Where its sound has got to."""
+        return self.samples * 1000 // self.rate_hz
+
+    def feed(self, samples: Float) -> None:
+        """Let the channels gather the next samples, [width, n]."""
+        if self.is_mixed:
+            (channel,), (meter,) = self.channels, self.meters
+            channel.gather(self.mix.push(samples), meter.push(samples))
+        else:
+            for channel, meter, own in zip(self.channels, self.meters, samples, strict=True):
+                channel.gather(own, meter.push(own[None]))
+
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on elsewhere, as plain Python and numpy."""
+        return {
+            "rate_hz": self.rate_hz,
+            "width": self.width,
+            "samples": self.samples,
+            "mix": self.mix.state(),
+            "meters": [meter.state() for meter in self.meters],
+            "channels": [channel.state() for channel in self.channels],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state()` of a part of the same width and rate."""
+        self.samples = state["samples"]
+        self.mix.restore(state["mix"])
+        for meter, saved in zip(self.meters, state["meters"], strict=True):
+            meter.restore(saved)
+        for channel, saved in zip(self.channels, state["channels"], strict=True):
+            channel.restore(saved)
 
 
 class Session:
@@ -167,13 +261,15 @@ class Session:
     ) -> None:
         self.media, self.analysis_id, self.engine, self.settings = media, analysis_id, engine, settings
         self.with_sound = with_sound
-        self.channels: list[Channel] = []
-        self._meters: list[Loudness] = []
+        self.sides: dict[str, Side] = {}  # by part; several where each is a side of a call
+        sides = [part for part in media.parts if part.role]
+        self.part_roles: dict[str, tuple[str, ...]] = {part.source: (part.role,) for part in sides}
         self.tracks: dict[tuple[str, str], Track] = {}
         self.watch = Watch(settings.rules, live=self.live) if settings.rules else None
+        if self.watch is not None:
+            for part in sides:
+                self.watch.open(part.role)
         self.cells = 0  # cells given out on the longest channel
-        self.samples = 0  # at the media's own rate
-        self.rate_hz = 0
         self.encoder_ms: dict[str, int] = {}
         self._symbolic: Estimates | None = None
         self._sounding: Mask = np.zeros(0, bool)
@@ -183,8 +279,12 @@ class Session:
     @property
     def duration_ms(self) -> int:
         """How much of the media has been heard or read, ms."""
-        heard_ms = self.samples * 1000 // self.rate_hz if self.rate_hz else 0
-        return max(heard_ms, self._notes_end_ms)
+        return max([self._notes_end_ms, *(side.position_ms for side in self.sides.values())])
+
+    @property
+    def channels(self) -> list[Channel]:
+        """All channels of all parts, in the order in which they were first heard."""
+        return [channel for side in self.sides.values() for channel in side.channels]
 
     @property
     def modalities(self) -> list[str]:
@@ -205,29 +305,24 @@ class Session:
             if modality in _OF_NOTES:
                 track.info = self._info(name, by_name.get(name), modality)
 
-    def push(self, clip: Clip) -> Rows:
-        """The next block of sound, [channels, n]; gives the rows that became final."""
-        if not self.channels:
-            self._open(len(clip.samples), clip.rate_hz)
-        self.samples += clip.samples.shape[1]
+    def push(self, clip: Clip, part: str = "audio") -> Rows:
+        """The next block of sound of a part, [channels, n]; gives the rows that became final."""
+        side = self.sides.get(part) or self._open(part, len(clip.samples), clip.rate_hz)
+        side.samples += clip.samples.shape[1]
+        side.feed(clip.samples)
         rows: Rows = {}
-        if self.media.split:
-            for channel, meter, samples in zip(self.channels, self._meters, clip.samples, strict=True):
-                channel.loudness.append(meter.push(samples[None]))
-                self._hear(channel, channel.push(samples, self.gather_s), rows)
-        else:
-            (channel,), (meter,) = self.channels, self._meters
-            channel.loudness.append(meter.push(clip.samples))
-            self._hear(channel, channel.push(self._mix.push(clip.samples), self.gather_s), rows)
+        for channel in side.channels:
+            if channel.gathered_s >= self.gather_s:
+                merge(rows, self._hear(channel, channel.advance()))
         return rows
 
     def flush(self) -> Rows:
         """The media ended: the remaining rows, the last episodes and the summaries."""
         rows: Rows = {}
-        for channel, meter in zip(self.channels, self._meters, strict=True):
-            channel.loudness.append(meter.flush())
-            rest = np.empty(0, np.float32) if self.media.split else self._mix.flush()
-            self._hear(channel, channel.flush(rest), rows)
+        for side in self.sides.values():
+            for channel, meter in zip(side.channels, side.meters, strict=True):
+                rest = side.mix.flush() if side.is_mixed else _NO_SOUND
+                merge(rows, self._hear(channel, channel.flush(rest, meter.flush())))
         self._read_notes_alone(rows)
         talk = self._talk()
         features, key = self._context.finish() if self._context else ({}, None)
@@ -243,67 +338,69 @@ class Session:
         """By channel of a call, how it talked."""
         if not self.media.split:
             return {}
-        return measure_talk({channel.name: np.concatenate(channel.talk) for channel in self.channels})
+        return measure_talk({one.name: np.frombuffer(one.talk, bool) for one in self.channels})
 
     # ------------------------------------------------------------ sound
 
-    def _open(self, channels: int, rate_hz: int) -> None:
-        self.rate_hz = rate_hz
-        roles: Sequence[str | None] = self.media.roles or ([None] * channels)
+    def _open(self, part: str, width: int, rate_hz: int) -> Side:
+        """A part whose clips have so many channels at this rate."""
+        roles: Sequence[str | None]
+        names, roles = ["mix"], [None]
         if self.media.split:
-            unique = len(set(self.media.roles)) == channels
-            names = list(self.media.roles) if unique else [f"ch{i}" for i in range(channels)]
-            roles = [*roles, *[None] * channels][:channels]
-        else:
-            names, roles = ["mix"], [None]
-        self._mix = MixDown(rate_hz)
-        self._meters = [Loudness(rate_hz, 1 if self.media.split else channels) for _ in names]
-        self.channels = [
+            known = self.part_roles.get(part, self.media.roles)
+            taken = [channel.name for channel in self.channels]
+            is_told = len(known) == width and len({*known, *taken}) == width + len(taken)
+            names = list(known) if is_told else [f"ch{len(taken) + i}" for i in range(width)]
+            roles = [*known, *[None] * width][:width]
+        judged = [may_judge(self.media, role, self.settings) for role in roles]
+        channels = [
             Channel(
                 name,
                 role,
-                may_judge(self.media, role, self.settings),
                 rate_hz,
                 self.engine,
+                speech=speech,
+                music=speech and not self.media.split,  # nobody asks what the music on a line feels like
                 keep_sound=self._context is not None,
-                steady=self.live,
+                live=self.live,
             )
-            for name, role in zip(names, roles, strict=True)
+            for name, role, speech in zip(names, roles, judged, strict=True)
         ]
         if self.watch is not None:
             for name in names:
                 self.watch.open(name)
+        side = self.sides[part] = Side(rate_hz, width, channels)
+        return side
 
-    def _hear(self, channel: Channel, block: AudioEstimates | None, rows: Rows) -> None:
-        if block is None or not len(block):
-            return
+    def _hear(self, channel: Channel, block: AudioEstimates) -> Rows:
+        return tell(self._final(channel, block, decide(block.activity))) if len(block) else {}
+
+    def _final(self, channel: Channel, block: AudioEstimates, activity: npt.NDArray[np.int8]) -> list[Part]:
+        """What the tracks of a channel are told of its next cells."""
         n = len(block)
-        activity = decide(block.activity)
-        channel.talk.append(HAS_SPEECH[activity])
-        self.cells = max(self.cells, block.start + n)
-        for name in ("speech", "music"):
+        channel.talk += HAS_SPEECH[activity].tobytes()
+        channel.cells = block.start + n
+        self.cells = max(self.cells, channel.cells)
+        for name in channel.listening:
             self.encoder_ms[name] = self.encoder_ms.get(name, 0) + n * STEP_MS
-        heard = self._heard(channel, block, channel.take_loudness(n))
+        heard = self._heard(channel, block.start, activity, channel.loudness_of(0, n))
+        channel.drop_loudness(n)
         if self._context is not None:
             self._context.push(channel.take_sound(n)[HAS_MUSIC[activity]].ravel())
             self._context.push_loudness(heard.loudness)
-        for track, sources in self._sources(channel, block, heard):
-            merge(rows, track.push(heard, sources))
+        return [Part(track, heard, sources) for track, sources in self._sources(channel, block, heard)]
 
-    def _heard(self, channel: Channel, block: AudioEstimates, loudness: Float) -> Heard:
-        """What is known of the cells of a block before any emotion."""
-        activity = decide(block.activity)
+    def _heard(self, channel: Channel, start: int, activity: npt.NDArray[np.int8], loudness: Float) -> Heard:
+        """What is known of cells before any emotion."""
         if not channel.judged:
-            reasons = np.full(len(block), "role", object)
-        elif self.media.split:
-            reasons = np.where(activity == _MUSIC_CELL, "music", _REASONS[activity])
+            reasons = np.full(len(activity), "role", object)
         else:
-            reasons = _REASONS[activity]
-        return Heard(block.start, activity, loudness, reasons)
+            reasons = (_CALL_REASONS if self.media.split else _REASONS)[activity]
+        return Heard(start, activity, loudness, reasons)
 
     def _sources(
         self, channel: Channel, block: AudioEstimates, heard: Heard
-    ) -> Iterator[tuple[Track, Mapping[str, tuple[Estimates, Mask]]]]:
+    ) -> Iterator[tuple[Track, Sources]]:
         """The tracks that a block belongs to, each with what takes part in it and where that counts."""
         talks, plays = HAS_SPEECH[heard.activity], HAS_MUSIC[heard.activity]
         sources = {"speech": (block.speech, talks)} if channel.judged else {}

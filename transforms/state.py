@@ -8,18 +8,19 @@ all second ones, ...): signs and exponents repeat, the rest is noise.
 
 import json
 import struct
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from moodstream.transforms.errors import MoodstreamError
 
-VERSION = 1
+VERSION = 2  # 1: one part of sound a stream
 MAGIC = b"moodstate"
-_HEAD = struct.Struct(">9sHI")
-_LEVEL = 1  # of zlib: more costs five times as long for a hundredth
+_HEAD = struct.Struct(">9sHII")
+_LEVEL = 1  # of zstd: more costs several times as long for a hundredth
+_MOST = 256 << 20  # bytes of a state that was compressed
 
 
 class StateError(MoodstreamError):
@@ -39,8 +40,9 @@ def pack(state: Mapping[str, Any]) -> bytes:
     blobs: list[bytes] = []
     words = json.dumps(_plain(state, blobs), separators=(",", ":")).encode()
     sizes = struct.pack(f">{len(blobs)}I", *map(len, blobs))
-    body = zlib.compress(b"".join([struct.pack(">I", len(blobs)), sizes, words, b"\0", *blobs]), _LEVEL)
-    return _HEAD.pack(MAGIC, VERSION, len(words)) + body
+    body = b"".join([struct.pack(">I", len(blobs)), sizes, words, b"\0", *blobs])
+    head = _HEAD.pack(MAGIC, VERSION, len(words), len(body))
+    return head + bytes(pa.Codec("zstd", _LEVEL).compress(body, asbytes=True))
 
 
 def unpack(data: bytes) -> dict[str, Any]:
@@ -51,16 +53,16 @@ def unpack(data: bytes) -> dict[str, Any]:
     """
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         raise StateError(f"not a state: it begins with {data[:12]!r}")
-    _, version, words = _HEAD.unpack_from(data)
+    _, version, words, length = _HEAD.unpack_from(data)
     if version != VERSION:
         raise StateError(f"a state of layout {version}, this version of moodstream reads {VERSION}")
     try:
-        body = zlib.decompress(data[_HEAD.size :])
+        body = pa.Codec("zstd").decompress(data[_HEAD.size :], min(length, _MOST), asbytes=True)
         (count,) = struct.unpack_from(">I", body)
         sizes = struct.unpack_from(f">{count}I", body, 4)
         at = 4 + 4 * count
         plain = json.loads(body[at : at + words])
-    except (zlib.error, struct.error, ValueError) as error:
+    except (OSError, struct.error, ValueError) as error:
         raise StateError(f"a damaged state: {error}") from error
     at += words + 1
     blobs = []

@@ -1,8 +1,9 @@
 """Stream: one media as its packets come, from the first to the last.
 
 A stream feeds what its parts hear (`transforms/inlet.py`: order, gaps, decoders) to the session they share
-(`transforms/live.py`). Sound and notes of one media meet here; a media has one part of sound and one of notes
-at most, as in the catalogue.
+(`transforms/live.py`); what sessions gather is worked off for many at once (`live.work`). Sound and notes of
+one media meet here, and so do the sides of a call that come as parts of their own, each with its role; else a
+media has one part of sound, and one of notes at most.
 
 What is wrong with a packet becomes a dead letter, and the stream goes on with the next one.
 
@@ -22,11 +23,14 @@ from moodstream.transforms.errors import DecodeError, MediaError, PacketError
 from moodstream.transforms.inlet import Gap, Heard, Inlet, Midi
 from moodstream.transforms.live import LiveSession
 from moodstream.transforms.order import WINDOW_MS, Arrival, Turn
+from moodstream.transforms.placing import Placing
 from moodstream.transforms.roles import RoleWords
 from moodstream.transforms.session import Settings, is_call
 from moodstream.transforms.streamed import media_type
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
+
+MAX_PARTS = 16  # of one media
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Stream:
     inlets: dict[str, Inlet] = field(default_factory=dict)
     rows: Rows = field(default_factory=dict)  # told and not taken yet
     letters: int = 0
+    said_roles: dict[str, str] = field(default_factory=dict)  # in the headers, by part of sound
+    placing: Placing = field(default_factory=Placing)
+    refused: set[str] = field(default_factory=set)  # parts that do not belong here, said once
 
     def __post_init__(self) -> None:
         media = Media(self.media_id, (), take=self.take)
@@ -95,6 +102,8 @@ class Stream:
     def push(self, arrival: Arrival) -> None:
         """Take the next packet of the media."""
         self.last_ms = max(self.last_ms, arrival.stamp_ms)
+        if arrival.packet.part in self.refused:
+            return
         try:
             inlet = self._inlet(arrival)
             turns = inlet.push(arrival)
@@ -112,10 +121,10 @@ class Stream:
 
     def finish(self) -> None:
         """It is over: the last rows, with the media's own."""
-        for inlet in self.inlets.values():
+        for part, inlet in self.inlets.items():
             for turn in inlet.order.flush():
                 self._turn(inlet, turn)
-            self._feed(inlet, inlet.close(), f"{self.where}/{self.analysis_id}")
+            self._feed(part, inlet, inlet.close(), f"{self.where}/{self.analysis_id}")
         if not self.session.duration_ms:
             if not self.letters:
                 nothing = DecodeError("empty", "it holds no sound and no notes at all")
@@ -158,6 +167,9 @@ class Stream:
             "parts": [[part.source, part.kind] for part in media.parts],
             "roles": list(media.roles),
             "split": media.split,
+            "said_roles": dict(self.said_roles),
+            "placing": self.placing.state(),
+            "refused": sorted(self.refused),
             "inlets": {name: inlet.state() for name, inlet in self.inlets.items()},
             "session": self.session.state(),
         }
@@ -176,6 +188,9 @@ class Stream:
             split=state["split"],
             take=self.take,
         )
+        self.said_roles = dict(state["said_roles"])
+        self.placing.restore(state["placing"])
+        self.refused = set(state["refused"])
         self.session.restore(state["session"])
         for name, saved in state["inlets"].items():
             inlet = Inlet(saved["content_type"], self.timing.window_ms, self.timing.claims)
@@ -199,58 +214,91 @@ class Stream:
     def _open(self, arrival: Arrival) -> Inlet:
         packet = arrival.packet
         inlet = Inlet(packet.content_type, self.timing.window_ms, self.timing.claims)
-        if any(other.is_notes == inlet.is_notes for other in self.inlets.values()):
-            what = "notes" if inlet.is_notes else "sound"
-            raise PacketError("part", f"a second part of {what}: {packet.part}")
+        if inlet.is_notes and any(other.is_notes for other in self.inlets.values()):
+            raise self._stranger(packet.part, "a second part of notes")
+        if not inlet.is_notes and self.said_roles and not all([packet.role, *self.said_roles.values()]):
+            raise self._stranger(packet.part, "a second part of sound, and not each has a role")
+        if len(self.inlets) >= MAX_PARTS:
+            raise self._stranger(packet.part, f"more than {MAX_PARTS} parts")
         media = self.session.media
         kind = "midi" if inlet.is_notes else media_type(packet.content_type)[0].split("/")[0]
         parts = (*media.parts, Part(f"{self.where}/{arrival.offset}", kind))
-        if not inlet.is_notes and packet.role:
-            media = replace(media, roles=tuple(role.strip() for role in packet.role.split(",")))
+        if not inlet.is_notes:
+            self.said_roles[packet.part] = packet.role
         self.session.media = replace(media, parts=parts)
         self.inlets[packet.part] = inlet
         return inlet
 
+    def _stranger(self, part: str, why: str) -> PacketError:
+        """Why a part does not belong here; its further packets are left out."""
+        if len(self.refused) < MAX_PARTS:
+            self.refused.add(part)
+        return PacketError("part", f"{part}: {why}")
+
     def _turn(self, inlet: Inlet, turn: Turn) -> None:
         """A packet whose turn it is."""
-        arrival = turn.arrival
-        reference = f"{self.where}/{arrival.offset}"
-        self._feed(inlet, inlet.take(turn, lambda: self.session.position_ms), reference)
-        if arrival.packet.final:
-            self._feed(inlet, inlet.close(), reference)
+        packet = turn.arrival.packet
+        part, reference = packet.part, f"{self.where}/{turn.arrival.offset}"
+        if not inlet.is_notes and not inlet.closed:
+            try:
+                self.placing.place(part, 0 if turn.lost else packet.pts_ms)
+            except PacketError as error:
+                inlet.closed = True
+                self.refuse(reference, self._stranger(part, str(error)))
+        self._feed(part, inlet, inlet.take(turn, lambda: self._position_ms(part)), reference)
+        if packet.final:
+            self._feed(part, inlet, inlet.close(), reference)
 
-    def _feed(self, inlet: Inlet, heard: Iterable[Heard], reference: str) -> None:
+    def _position_ms(self, part: str) -> int:
+        """How much of a part was taken until now."""
+        return max(0, self.session.position_ms(part) - self.placing.late_ms(part))
+
+    def _feed(self, part: str, inlet: Inlet, heard: Iterable[Heard], reference: str) -> None:
         """Let the session hear what a part gives, as far as it is good."""
         try:
             for one in heard:
                 if isinstance(one, Midi):
-                    self.session.add_midi(one.data)
+                    merge(self.rows, self.session.add_midi(one.data))
                 elif isinstance(one, Gap):
-                    self._skip(inlet, one)
+                    self._skip(part, inlet, one)
                 else:
-                    self._know(len(one.samples))
-                    merge(self.rows, self.session.push(one))
+                    self._know(part, inlet, len(one.samples), one.rate_hz)
+                    self.session.take(self.placing.trim(part, one), part)
         except MediaError as error:
             self.refuse(reference, error)
 
-    def _skip(self, inlet: Inlet, gap: Gap) -> None:
+    def _skip(self, part: str, inlet: Inlet, gap: Gap) -> None:
         if inlet.decoder is not None and inlet.decoder.rate_hz:
-            self._know(inlet.decoder.channels)
-            merge(self.rows, self.session.skip(gap.lost_ms, inlet.decoder.rate_hz, inlet.decoder.channels))
+            rate_hz, channels = inlet.decoder.rate_hz, inlet.decoder.channels
+            self._know(part, inlet, channels, rate_hz)
+            merge(self.rows, self.session.skip(gap.lost_ms, rate_hz, channels, part))
 
-    def _know(self, channels: int) -> None:
-        """The sound has so many channels: are they the sides of a call?"""
+    def _know(self, part: str, inlet: Inlet, channels: int, rate_hz: int) -> None:
+        """A part of the sound has so many channels: are they the sides of a call?
+
+        Raises:
+            PacketError: they are not, and there are others.
+        """
+        if part in self.session.sides:
+            return
         media = self.session.media
-        if not self.session.channels:
-            roles = self.timing.roles.read(",".join(media.roles), channels)
-            if roles:
-                self.session.media = replace(media, roles=roles, split=len(roles) == channels)
+        roles = self.timing.roles.read(self.said_roles[part], channels)
+        is_split = len(roles) == channels
+        if self.session.sides and not (is_split and media.split):
+            inlet.closed = True
+            why = f"{channels} channels with roles {roles!r} beside another part of sound"
+            raise self._stranger(part, why)
+        if roles:
+            self.session.part_roles[part] = roles
+            self.session.media = replace(media, roles=(*media.roles, *roles), split=is_split)
+        if late_ms := self.placing.take_late_ms(part):
+            merge(self.rows, self.session.skip(late_ms, rate_hz, channels, part, is_gap=False))
 
     def _media_row(self) -> MediaRow:
         session, media = self.session, self.session.media
         parts = sorted(media.parts, key=lambda part: part.kind == "midi")  # the sound first
         sounds = [inlet.decoder for inlet in self.inlets.values() if inlet.decoder is not None]
-        sound = sounds[0] if sounds and session.rate_hz else None
+        sound = sounds[0] if sounds and session.sides else None
         versions = self.engine.versions()
         used = [*session.encoder_ms, *(["activity"] if sound else [])]
         return MediaRow(
@@ -264,7 +312,7 @@ class Stream:
             kind="call" if sound and is_call(media) else parts[0].kind,
             duration_ms=session.duration_ms,
             rate_hz=sound.rate_hz if sound else None,
-            channels=sound.channels if sound else None,
+            channels=sum(side.width for side in session.sides.values()) if sound else None,
             tags={name: value for inlet in self.inlets.values() for name, value in inlet.notes().items()},
             analyzed_at=datetime.fromtimestamp(self.last_ms / 1000, UTC),  # by no clock of ours
             models={name: versions[name] for name in used},

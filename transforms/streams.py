@@ -13,7 +13,7 @@ from apache_beam.pvalue import PCollection
 
 from moodstream.transforms.elements import Commit, Poll
 from moodstream.transforms.engine import Engine
-from moodstream.transforms.partition import Partition, Step
+from moodstream.transforms.partition import Partition, Step, work_off
 from moodstream.transforms.session import Settings
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
@@ -45,6 +45,7 @@ def analyze_poll(poll: Poll, engine: Engine, settings: Settings, timing: LiveSet
     if poll.idle_ms:
         for partition in partitions.values():
             partition.tick(poll.idle_ms)
+    work_off(list(partitions.values()))
     steps = {partition.name: step for partition in partitions.values() if (step := partition.take())}
     return _commit(steps) if steps else None
 

@@ -1,17 +1,22 @@
-"""Track: one channel and modality of a media, from what its cells hold to curve, episode and summary rows."""
+"""Track: one channel and modality of a media, from what its cells hold to curve, episode and summary rows.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+`tell` takes what many tracks are told at once: what treats each cell by itself (fusing, columns of rows) is
+done for all of them together, since a call of numpy or Arrow costs more than the arithmetic of one cell.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from moodstream.models.base import EMOTIONS, QUADRANTS, STEP_MS, Estimates, Float
-from moodstream.transforms.curve import CurveBlock, Mask, SpanInfo, curve_table
+from moodstream.transforms.curve import CurveBlock, Mask, SpanInfo, Stretch, curves_table, select
 from moodstream.transforms.diarize import EpisodeSegmenter, Run, settings_for
-from moodstream.transforms.elements import Summary
+from moodstream.transforms.elements import Alert, Episode, Summary
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.fuse import fuse, fuse_scores, precision_weights
 from moodstream.transforms.learned import JOINED, Said
@@ -23,6 +28,8 @@ from moodstream.transforms.watch import Watch, alert_rows
 from moodstream.transforms.words import felt_words
 
 Rows = dict[str, list[pa.Table]]
+_Row = TypeVar("_Row", Episode, Alert)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LABELS = {"speech": EMOTIONS, "music": QUADRANTS, "symbolic": QUADRANTS, "fused": (*EMOTIONS, *QUADRANTS)}
 
 
@@ -34,6 +41,9 @@ class Heard:
     activity: npt.NDArray[np.int8]  # [n], index into ACTIVITIES
     loudness: Float  # [n] LUFS, NaN where there is none
     reasons: npt.NDArray[np.object_]  # [n] why there would be no estimate
+
+
+Sources = Mapping[str, tuple[Estimates, Mask]]  # by modality, what its model says and where that counts
 
 
 def merge(rows: Rows, more: Rows) -> None:
@@ -71,26 +81,20 @@ class Track:
         self._felt = np.zeros(0)  # sums over cells of the share of listeners that would feel each mood
         self._felt_cells = 0
 
-    def push(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> Rows:
+    def push(self, heard: Heard, sources: Sources) -> Rows:
         """The next n cells: what is heard, and by modality what its model says and where that counts."""
-        block = self._fuse(heard, sources)
-        self.estimated_cells += int(block.estimated.sum())
+        return tell([Part(self, heard, sources)])
+
+    def take(self, block: CurveBlock, sources: Sources) -> tuple[list[Episode], list[Alert]]:
+        """The next n cells, fused; the episodes and alerts that they bring."""
+        self.estimated_cells += int(np.count_nonzero(block.estimated))
         self._feel(sources)
         runs = self._diarize(block, sources)
         self.summarizer.push(block.mean, block.activity, block.loudness, block.scores)
-        rows = self._episodes(runs, (block.start + len(block)) * STEP_MS)
-        if not self.sparse or block.estimated.any():
-            rows["curve"] = [curve_table(self.info, block, sparse=self.sparse)]
-        if self.watch is not None:
-            merge(rows, alert_rows(self.watch.push(self.info, block, is_main=not self.sparse)))
-        return rows
-
-    def peek(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> Rows:
-        """Curve rows of cells as they look now; the track goes on as if nobody had asked."""
-        block = self._fuse(heard, sources)
-        if self.sparse and not block.estimated.any():
-            return {}
-        return {"curve": [curve_table(self.info, block, sparse=self.sparse)]}
+        episodes = self._episodes(runs, (block.start + len(block)) * STEP_MS)
+        if self.watch is None:
+            return episodes, []
+        return episodes, self.watch.push(self.info, block, is_main=not self.sparse)
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on elsewhere, as plain Python and numpy."""
@@ -117,50 +121,14 @@ class Track:
             talk: how this side of a call talked; None for everything else.
             more: further columns of the summary.
         """
-        rows = self._episodes(self.segmenter.flush(), duration_ms)
+        told = self._episodes(self.segmenter.flush(), duration_ms)
+        rows: Rows = {"episode": [to_table("episode", told)]} if told else {}
         if self.estimated_cells or not self.sparse:
             columns = self.info.columns() | self.summarizer.finish(talk) | self._moods() | (more or {})
             merge(
                 rows, {"summary": [to_table("summary", [Summary(start_ms=0, end_ms=duration_ms, **columns)])]}
             )
         return rows
-
-    def _fuse(self, heard: Heard, sources: Mapping[str, tuple[Estimates, Mask]]) -> CurveBlock:
-        n = len(heard.activity)
-        mean = np.full((n, 3), np.nan, np.float32)
-        std, scores = mean.copy(), np.zeros((n, len(self.labels)), np.float32)
-        took_part = np.zeros((n, len(sources)), bool)
-        if sources:
-            said = {modality: _masked(estimates, counts) for modality, (estimates, counts) in sources.items()}
-            took_part = np.stack([np.isfinite(one.mean).any(1) for one in said.values()], 1)
-            if self.engine.joining and all(modality in said for modality in JOINED):
-                music, symbolic = JOINED
-                said[music] = self.engine.joining[1].join(said[music], said.pop(symbolic))
-            pairs = [(one.mean, one.std) for one in said.values()]
-            fused = fuse(pairs, [self.engine.prior(modality) for modality in said])
-            mean, std = fused.mean, fused.std
-            vocabularies = [LABELS[modality] for modality in said]
-            says = [one.scores for one in said.values()]
-            pooled, names = says[0], vocabularies[0]
-            if len(said) > 1:
-                pooled, names = fuse_scores(says, vocabularies, precision_weights(pairs))
-            scores[:, [self.labels.index(name) for name in names]] = np.nan_to_num(pooled)
-        estimated = np.asarray(took_part.any(axis=1))
-        reasons = np.array([reason or "unknown" for reason in heard.reasons], object)
-        reasons[estimated] = None
-        return CurveBlock(
-            start=heard.start,
-            mean=mean,
-            std=std,
-            scores=scores,
-            labels=self.labels,
-            estimated=estimated,
-            activity=heard.activity,
-            loudness=heard.loudness,
-            reasons=reasons,
-            took_part=took_part,
-            modalities=tuple(sources),
-        )
 
     def _diarize(self, block: CurveBlock, sources: Mapping[str, tuple[Estimates, Mask]]) -> list[Run]:
         """Speech by a model that listens for changes, if there is one; all else by what the curve says."""
@@ -185,13 +153,113 @@ class Track:
         shares = (self._felt / self._felt_cells).tolist()
         return {"moods": felt_words(dict(zip(shape["moods"], shares, strict=True)), shape["mood_shares"])}
 
-    def _episodes(self, runs: list[Run], duration_ms: int) -> Rows:
+    def _episodes(self, runs: list[Run], duration_ms: int) -> list[Episode]:
+        if not runs:
+            return []
         self.summarizer.add_episodes(runs)
         columns = self.info.columns()
-        told = [episode_row(columns, run, duration_ms) for run in runs if run.is_final or self.revise]
-        return {"episode": [to_table("episode", told)]} if told else {}
+        return [episode_row(columns, run, duration_ms) for run in runs if run.is_final or self.revise]
 
 
-def _masked(estimates: Estimates, counts: Mask) -> Said:
-    keep = counts[:, None]
-    return Said(*(np.where(keep, of, np.nan) for of in (estimates.mean, estimates.std, estimates.scores)))
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Cells that a track is told."""
+
+    track: Track
+    heard: Heard
+    sources: Sources
+    is_final: bool = True  # else they are as they look now, and the track goes on as if nobody had asked
+    revision: int = 0  # of their rows
+    began_ms: int | None = None  # UTC of the media's position 0, for live rows
+
+    def when(self, start_ms: int) -> datetime | None:
+        """UTC of a position of the media."""
+        return None if self.began_ms is None else _EPOCH + timedelta(milliseconds=self.began_ms + start_ms)
+
+
+def tell(parts: Sequence[Part]) -> Rows:
+    """Tell tracks their next cells; the rows that come of all this. A track's own cells are in order."""
+    groups: dict[tuple[object, ...], list[Part]] = {}
+    for part in parts:
+        groups.setdefault((part.track.labels, *part.sources), []).append(part)
+    rows: Rows = {}
+    episodes: list[Episode] = []
+    alerts: list[Alert] = []
+    for group in groups.values():
+        block = _fused(group)
+        lengths = [len(part.heard.activity) for part in group]
+        cells = np.concatenate(
+            [part.heard.start + np.arange(n) for part, n in zip(group, lengths, strict=True)]
+        )
+        stretches = [
+            Stretch(part.track.info, n, part.track.sparse, part.revision, part.is_final, part.began_ms)
+            for part, n in zip(group, lengths, strict=True)
+        ]
+        table = curves_table(stretches, cells, block)
+        if len(table):
+            merge(rows, {"curve": [table]})
+        at = 0
+        for part, n in zip(group, lengths, strict=True):
+            if part.is_final:
+                own = replace(select(block, slice(at, at + n)), start=part.heard.start)
+                found, rung = part.track.take(own, part.sources)
+                episodes += [_timed(part, one) for one in found]
+                alerts += [_timed(part, one) for one in rung]
+            at += n
+    merge(rows, {"episode": [to_table("episode", episodes)]} if episodes else {})
+    merge(rows, alert_rows(alerts))
+    return rows
+
+
+def _timed(part: Part, row: _Row) -> _Row:
+    return row if part.began_ms is None else replace(row, event_time=part.when(row.start_ms))
+
+
+def _fused(parts: Sequence[Part]) -> CurveBlock:
+    """The cells of parts with the same sources, one after the other, fused."""
+    first = parts[0]
+    engine, labels = first.track.engine, first.track.labels
+    n = sum(len(part.heard.activity) for part in parts)
+    mean = np.full((n, 3), np.nan, np.float32)
+    std, scores = mean.copy(), np.zeros((n, len(labels)), np.float32)
+    took_part = np.zeros((n, len(first.sources)), bool)
+    if first.sources:
+        said = {modality: _said(parts, modality) for modality in first.sources}
+        took_part = np.stack([np.isfinite(one.mean).any(1) for one in said.values()], 1)
+        if engine.joining and all(modality in said for modality in JOINED):
+            music, symbolic = JOINED
+            said[music] = engine.joining[1].join(said[music], said.pop(symbolic))
+        pairs = [(one.mean, one.std) for one in said.values()]
+        fused = fuse(pairs, [engine.prior(modality) for modality in said])
+        mean, std = fused.mean, fused.std
+        vocabularies = [LABELS[modality] for modality in said]
+        says = [one.scores for one in said.values()]
+        pooled, names = says[0], vocabularies[0]
+        if len(said) > 1:
+            pooled, names = fuse_scores(says, vocabularies, precision_weights(pairs))
+        scores[:, [labels.index(name) for name in names]] = np.nan_to_num(pooled)
+    estimated = np.asarray(took_part.any(axis=1))
+    reasons = np.concatenate([part.heard.reasons for part in parts])
+    reasons[reasons == None] = "unknown"  # noqa: E711  (elementwise)
+    reasons[estimated] = None
+    return CurveBlock(
+        start=first.heard.start,
+        mean=mean,
+        std=std,
+        scores=scores,
+        labels=labels,
+        estimated=estimated,
+        activity=np.concatenate([part.heard.activity for part in parts]),
+        loudness=np.concatenate([part.heard.loudness for part in parts]),
+        reasons=reasons,
+        took_part=took_part,
+        modalities=tuple(first.sources),
+    )
+
+
+def _said(parts: Sequence[Part], modality: str) -> Said:
+    """What one model says of all these cells; NaN where it does not count."""
+    says = [part.sources[modality] for part in parts]
+    keep = np.concatenate([counts for _, counts in says])[:, None]
+    columns = zip(*((of.mean, of.std, of.scores) for of, _ in says), strict=True)
+    return Said(*(np.where(keep, np.concatenate(column), np.nan) for column in columns))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from moodstream.models.base import EMOTIONS
 from moodstream.models.features import N_COLUMNS
-from moodstream.models.inference import EncoderStream
+from moodstream.models.inference import Encoder
 from moodstream.models.network import FrameEncoder, Shape
 from moodstream.models.pooling import cell_sums
 
@@ -45,24 +45,43 @@ def sound(length: int) -> torch.Tensor:
 def test_pieces_give_what_one_pass_gives(name: str, cuts: list[int], length: int, saved: bool) -> None:
     encoder, frames = ENCODERS[name], sound(length)
     sums = cell_sums(frames, length)
-    stream, parts, at = EncoderStream(encoder), [], 0
+    running, parts, at = Encoder(encoder), [], 0
+    memory = alone(running)
     for cells in cuts:
         end = min(at + cells, len(sums) - 1)
-        parts.append(stream.push(frames[32 * at : 32 * end], sums[at:end]))
+        told, memory = running.push(memory, frames[None, 32 * at : 32 * end], sums[None, at:end])
+        parts.append(told[0])
         at = end
         if saved:
-            state = stream.state()
-            stream = EncoderStream(encoder)
-            stream.restore(state)
-    parts.append(stream.push(frames[32 * at :], sums[at:], True, length - 32 * at))
+            running = Encoder(encoder)
+    told, _ = running.push(memory, frames[None, 32 * at :], sums[None, at:], True, length - 32 * at)
     whole = encoder(frames[None], (torch.arange(len(frames)) < length)[None])[0]
-    np.testing.assert_allclose(torch.cat(parts), whole, atol=2e-5, rtol=1e-5)
+    np.testing.assert_allclose(torch.cat([*parts, told[0]]), whole, atol=2e-5, rtol=1e-5)
 
 
-def test_state_does_not_grow() -> None:
-    stream, sizes = EncoderStream(ENCODERS["centred"]), set()
+def alone(running: Encoder) -> list[torch.Tensor]:
+    return [part[None] for part in running.start()]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_batch_is_its_single_members(name: str) -> None:
+    running, frames = Encoder(ENCODERS[name]), torch.stack([sound(320), sound(319)])
+    sums = torch.stack([cell_sums(each) for each in frames])
+    memory = [torch.cat([part[None]] * 2) for part in running.start()]
+    single = [alone(running) for _ in frames]
+    for cells in (slice(0, 3), slice(3, 4), slice(4, 10)):
+        here = frames[:, 32 * cells.start : 32 * cells.stop]
+        told, memory = running.push(memory, here, sums[:, cells])
+        for i in range(2):
+            mine, single[i] = running.push(single[i], here[i : i + 1], sums[i : i + 1, cells])
+            np.testing.assert_allclose(mine[0], told[i], atol=1e-5, rtol=1e-5)
+
+
+def test_memory_does_not_grow() -> None:
+    running, sizes = Encoder(ENCODERS["centred"]), set()
+    memory = alone(running)
     for _ in range(6):
         frames = sound(128)
-        stream.push(frames, cell_sums(frames))
-        sizes.add(sum(part.numel() for part in stream.state()))
+        _, memory = running.push(memory, frames[None], cell_sums(frames)[None])
+        sizes.add(sum(part.numel() for part in memory))
     assert len(sizes) == 1

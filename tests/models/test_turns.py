@@ -139,7 +139,7 @@ def test_a_stream_hears_what_the_whole_sound_holds_however_it_is_cut(network: Tu
         parts = []
         for piece in np.split(sound, cuts):
             parts.append(stream.push(piece).speech.turns)
-            state, stream = stream.snapshot(), models.stream()
+            state, stream = stream.state(), models.stream()
             stream.restore(state)
         parts.append(stream.flush().speech.turns)
         assert all(part is not None for part in parts)

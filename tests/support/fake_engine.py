@@ -1,5 +1,7 @@
 """An engine whose audio models are a few sums: fast, exact, as particular about state as the real one."""
 
+from typing import Any
+
 import numpy as np
 
 from moodstream.models.base import (
@@ -12,8 +14,8 @@ from moodstream.models.base import (
     Estimates,
     Float,
 )
+from moodstream.models.bundle import Said
 from moodstream.transforms.engine import Engine
-from moodstream.transforms.state import pack, unpack
 
 CELL = RATE_HZ * STEP_MS // 1000
 AHEAD = 2  # cells that an estimate looks ahead
@@ -27,13 +29,21 @@ class FakeStream:
         self._energy: list[float] = []  # of cells from `_next` on
         self._past = 0.0
         self._next = 0
+        self._told = 0
 
     def push(self, samples: Float) -> AudioEstimates:
+        return self.hear(samples).final
+
+    def hear(self, samples: Float) -> Said:
         self._rest = np.concatenate([self._rest, samples])
+        fresh = []
         while len(self._rest) >= CELL:
             self._take(self._rest[:CELL])
             self._rest = self._rest[CELL:]
-        return self._give(len(self._energy) - AHEAD)
+            fresh.append([self._energy[-1], self._energy[-1] / 3, 0.0])
+        early = _estimates(self._told, _numbers(fresh))
+        self._told += len(fresh)
+        return Said(self._give(len(self._energy) - AHEAD), early)
 
     def flush(self, samples: Float | None = None) -> AudioEstimates:
         before = self.push(samples if samples is not None else np.zeros(0, np.float32))
@@ -42,18 +52,18 @@ class FakeStream:
             self._rest = self._rest[:0]
         return _join(before, self._give(len(self._energy)))
 
-    def peek(self) -> AudioEstimates:
-        other = FakeStream()
-        other.restore(self.snapshot())
-        return other.flush()
+    def state(self) -> dict[str, Any]:
+        return {
+            "rest": self._rest.copy(),
+            "energy": list(self._energy),
+            "past": self._past,
+            "next": self._next,
+            "told": self._told,
+        }
 
-    def snapshot(self) -> bytes:
-        return pack({"rest": self._rest, "energy": self._energy, "past": self._past, "next": self._next})
-
-    def restore(self, state: bytes) -> None:
-        values = unpack(state)
-        self._rest, self._energy = values["rest"], values["energy"]
-        self._past, self._next = values["past"], values["next"]
+    def restore(self, state: dict[str, Any]) -> None:
+        self._rest, self._energy = state["rest"], list(state["energy"])
+        self._past, self._next, self._told = state["past"], state["next"], state["told"]
 
     def _take(self, cell: Float) -> None:
         self._energy.append(float(np.abs(cell.astype(np.float64)).sum()) / CELL)
@@ -65,8 +75,11 @@ class FakeStream:
             rows.append([self._energy[0], sum(self._energy[: AHEAD + 1]) / 3, self._past])
             self._past = 0.9 * self._past + self._energy.pop(0)
             self._next += 1
-        numbers = np.tanh(np.array(rows, np.float64).reshape(-1, 3)).astype(np.float32)
-        return _estimates(start, numbers)
+        return _estimates(start, _numbers(rows))
+
+
+def _numbers(rows: list[list[float]]) -> Float:
+    return np.tanh(np.array(rows, np.float64).reshape(-1, 3)).astype(np.float32)
 
 
 def _estimates(start: int, numbers: Float) -> AudioEstimates:
@@ -101,8 +114,11 @@ def _join(one: AudioEstimates, two: AudioEstimates) -> AudioEstimates:
 
 
 class FakeAudio:
-    def stream(self) -> FakeStream:
+    def stream(self, **_: bool) -> FakeStream:
         return FakeStream()
+
+    def push(self, streams: list[FakeStream], sounds: list[Float]) -> list[Said]:
+        return [stream.hear(sound) for stream, sound in zip(streams, sounds, strict=True)]
 
 
 class FakeEngine(Engine):

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodstream.models.audio import AudioModels, Network, hush
+from moodstream.models.audio import AudioModels, Network
 from moodstream.models.base import CELL_FRAMES, HOP, AudioEstimates, Estimates, Float
+from moodstream.models.bundle import hush
 from moodstream.models.features import (
     COLUMNS,
     LEFT,

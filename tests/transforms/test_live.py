@@ -123,17 +123,17 @@ def test_what_is_told_depends_on_the_media_and_not_on_the_cuts(engine: Engine, c
             rows.sort(key=lambda row: [str(row[column]).rjust(9) for column in order])
         assert len(first) == len(second)
         for row, other in zip(first, second, strict=True):
-            assert_same(other, row)
+            assert_same(other, row, atol=5e-4)  # as above
 
 
-def test_a_provisional_row_comes_with_the_end_of_its_cell(engine: Engine, call: Float) -> None:
+def test_a_provisional_row_comes_half_a_second_after_its_cell(engine: Engine, call: Float) -> None:
     session = fresh(engine, CALL)
     for cell in range(6):
         here = call[:, cell * 4_000 : (cell + 1) * 4_000]
         assert "curve" not in session.push(Clip(0, RATE_HZ, here[:, :-1]))
         rows = rows_of(session.push(Clip(0, RATE_HZ, here[:, -1:])), "curve", final=False)
-        assert {key[4] for key in rows} == {cell * 500}
-        assert {row["channel"] for row in rows.values()} == {"agent", "customer"}
+        assert {key[4] for key in rows} == ({(cell - 1) * 500} if cell else set())
+        assert {row["channel"] for row in rows.values()} == ({"agent", "customer"} if cell else set())
         assert all(row["loudness_lufs"] is not None for row in rows.values())
 
 
@@ -141,7 +141,7 @@ def test_a_final_row_comes_within_3_s_and_carries_its_time(engine: Engine, call:
     session, seen = fresh(engine, CALL), 0
     for cell in range(20):
         rows = session.push(Clip(0, RATE_HZ, call[:, cell * 4_000 : (cell + 1) * 4_000]))
-        for row in pa.concat_tables(rows["curve"]).to_pylist():
+        for row in pa.concat_tables(rows["curve"]).to_pylist() if rows else []:
             assert row["event_time"].timestamp() * 1000 == BEGAN_MS + row["start_ms"]
             assert row["revision"] == int(row["is_final"])
             if row["is_final"]:
@@ -165,7 +165,7 @@ def test_sound_that_never_came_has_no_estimate_and_keeps_its_time(engine: Engine
     session, rows = fresh(engine, CALL), Rows()
     merge(rows, session.push(Clip(0, RATE_HZ, call[:, :41_000])))
     merge(rows, session.skip(1_200, RATE_HZ, 2))
-    assert session.position_ms == 41_000 // 8 + 1_200
+    assert session.position_ms() == 41_000 // 8 + 1_200
     state, session = pack(session.state()), fresh(engine, CALL)
     session.restore(unpack(state))
     merge(rows, session.push(Clip(0, RATE_HZ, call[:, 41_000 + 9_600 :])))
@@ -177,12 +177,16 @@ def test_sound_that_never_came_has_no_estimate_and_keeps_its_time(engine: Engine
     assert found.keys() == rows_of(batch(engine, CALL, call), "curve").keys()
 
 
+def channels_of(state: dict[str, Any]) -> list[dict[str, Any]]:
+    return [channel for _, side, _ in state["sides"] for channel in side["channels"]]
+
+
 def after_ten_hours(engine: Engine, call: Float) -> dict[str, Any]:
     """The state of a call, with what grows as long as it can get."""
     session = fresh(engine, CALL)
-    session.push(Clip(0, RATE_HZ, call))
+    session.push(Clip(0, RATE_HZ, np.tile(call, 7)))  # more than what episodes are revised by
     state = session.state()
-    for channel in state["channels"]:
+    for channel in channels_of(state):
         channel["talk"], channel["talk_cells"] = np.resize(channel["talk"], 9_000), 72_000
     for *_, track in state["tracks"]:
         noise = np.random.default_rng(0).random((MOST_BINS, track["summarizer"]["_bins"].shape[1]))
@@ -190,14 +194,6 @@ def after_ten_hours(engine: Engine, call: Float) -> dict[str, Any]:
     return state
 
 
-def test_state_of_a_call_of_ten_hours_is_bounded_without_the_models(engine: Engine, call: Float) -> None:
-    state = after_ten_hours(engine, call)
-    for channel in state["channels"]:
-        channel["stream"] = b""
-    assert len(pack(state)) < 150 * 1024
-
-
-@pytest.mark.xfail(reason="the audio models' own state is 160 KiB a channel", strict=True)
 def test_state_of_a_call_of_ten_hours_stays_small(engine: Engine, call: Float) -> None:
     assert len(pack(after_ten_hours(engine, call))) < 200 * 1024
 
