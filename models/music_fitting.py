@@ -255,7 +255,8 @@ def _fit_segments(
     known = rows[np.isfinite(labels.quadrants[rows]).all(1)]
     if not network.shape.segments or not len(known):
         return
-    values, cuts = spans_of(sounds.sums, sounds.cells, known, SEGMENT_CELLS, SEGMENT_HOP)
+    clips = dict(zip(known.tolist(), sounds.whole(known), strict=True))
+    values, cuts = spans_of(sounds.sums, clips, SEGMENT_CELLS, SEGMENT_HOP, all_statistics)
     truth = torch.from_numpy(labels.quadrants[cuts.clip]).float()
     views = SpanViews(network.segment_place(values), cuts, truth, torch.ones_like(truth, dtype=torch.bool))
     torch.manual_seed(seed)

@@ -24,7 +24,7 @@ import torch
 from moodstream.models import registry
 from moodstream.models.audio_task import Data, fold_examples
 from moodstream.models.corpora import DataError
-from moodstream.models.examples import FEATURES_VERSION, Progress, cache_folder, silent
+from moodstream.models.examples import Progress, cache_folder, silent
 from moodstream.models.fingerprint import code_hash, digest
 from moodstream.models.harness import PREDICTIONS, Course
 from moodstream.models.metrics import accuracy, auroc, bootstrap, paired_bootstrap, uar
@@ -45,9 +45,8 @@ class Outcome:
     seed: Rows
     fold: Rows
     shares: Shares  # [n, columns]
-    believed: tuple[
-        Shares, npt.NDArray[np.bool_]
-    ]  # of exchanged training: chance of being right, whether it is
+    chance: npt.NDArray[np.float64]  # [m] that the labels learned from were judged to be right with
+    right: npt.NDArray[np.bool_]  # [m] whether they are: the segment was not exchanged
 
 
 def self_learning(
@@ -77,8 +76,10 @@ def self_learning(
     chosen = {name: way for name, way in material.ways.items() if name in (ways or material.ways)}
     if smoke:
         folds, material = 2, replace(material, seeds=material.seeds[:1])
-        short = {"epochs": 2, "steps": 2, "warm": 1}
-        chosen = {name: replace(w, recipe=replace(w.recipe, **short)) for name, w in chosen.items()}
+        chosen = {
+            name: replace(way, recipe=replace(way.recipe, epochs=2, steps=2, warm=1))
+            for name, way in chosen.items()
+        }
     course = Course(progress, len(chosen) * len(material.seeds) * folds)
     found = {name: outcome(material, way, name, folds, cache, course) for name, way in chosen.items()}
     return measure(material, found) | joined_measures(material, found)
@@ -95,11 +96,14 @@ def outcome(
             said = course.stage(f"{name}, seed {seed}, fold {fold + 1}")
             parts.append(_fold(material, way, seed, fold, fold_of, cache, said))
             course.finish()
-    columns = [
-        np.concatenate([getattr(part, n) for part in parts]) for n in ("segment", "seed", "fold", "shares")
-    ]
-    believed = [np.concatenate([part.believed[i] for part in parts]) for i in range(2)]
-    return Outcome(*columns, (believed[0], believed[1]))
+    return Outcome(
+        np.concatenate([part.segment for part in parts]),
+        np.concatenate([part.seed for part in parts]),
+        np.concatenate([part.fold for part in parts]),
+        np.concatenate([part.shares for part in parts]),
+        np.concatenate([part.chance for part in parts]),
+        np.concatenate([part.right for part in parts]),
+    )
 
 
 def _fold(
@@ -108,28 +112,27 @@ def _fold(
     has = material.column >= 0
     rows = np.flatnonzero((fold_of != fold) & (has | way.unlabelled))
     asked = np.flatnonzero((fold_of == fold) & has)
-    code = code_hash(["self_learning", "segment_views", "segment_tasks"])
-    keys = [material.examples[i].key.rsplit("/", 1)[-1] for i in np.unique(material.clip)]
-    content = [FEATURES_VERSION, code, material.task, asdict(way), seed, fold, fold_of.tolist(), keys]
+    views, truth = material.views, np.arange(len(has))
+    if way.exchanged:
+        cuts, truth = swapped(views.cuts, views.labels, material.alike, way.exchanged, seed)
+        views = replace(views, cuts=cuts)
+    torch.manual_seed(seed)
+    network, views = material.network(views, rows)
+    code = code_hash(["self_learning", "segment_views"])
+    content = [code, material.fingerprint, str(network), asdict(way), seed, fold, fold_of.tolist()]
     path = cache_folder(cache) / "segments" / f"{material.task}-{digest(content)}.npz"
     if not path.is_file():
-        views, truth = material.views, np.arange(len(has))
-        if way.exchanged:
-            cuts, truth = swapped(views.cuts, views.labels, material.alike, way.exchanged, seed)
-            views = replace(views, cuts=cuts)
-        torch.manual_seed(seed)
-        network, views = material.network(views, rows)
         learned, chance = fit_segments(network, views, rows, way.recipe, seed, progress)
+        shares = predict_segments(learned, replace(views, cuts=material.views.cuts), asked)
         labelled = material.column[rows] >= 0
         right = (truth == np.arange(len(truth)))[rows][labelled]
-        shares = predict_segments(learned, replace(views, cuts=material.views.cuts), asked)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".part").open("wb") as file:
             np.savez(file, shares=shares, chance=chance[labelled], right=right)
         path.with_suffix(".part").rename(path)
     kept = np.load(path)
     size = np.ones(len(asked), np.int64)
-    return Outcome(asked, seed * size, fold * size, kept["shares"], (kept["chance"], kept["right"]))
+    return Outcome(asked, seed * size, fold * size, kept["shares"], kept["chance"], kept["right"])
 
 
 def measure(material: Material, found: Mapping[str, Outcome]) -> Measures:
@@ -153,30 +156,34 @@ def measure(material: Material, found: Mapping[str, Outcome]) -> Measures:
                     gain = paired_bootstrap(score, mine.groups, mine.label, plain.guess, mine.guess)
                     measures[f"{title}, gain"] = gain
     for name, one in found.items():
-        chance, right = one.believed
-        if 0 < right.mean() < 1 and np.ptp(chance) > 0:
-            groups = np.arange(len(chance)) % 50  # which segments were exchanged is chance
-            measures[f"exchanged segments found, AUROC, {name}"] = bootstrap(auroc, groups, right, chance)
+        if 0 < one.right.mean() < 1 and np.ptp(one.chance) > 0:
+            groups = np.arange(len(one.chance)) % 50  # which segments were exchanged is chance
+            title = f"exchanged segments found, AUROC, {name}"
+            measures[title] = bootstrap(auroc, groups, one.right, one.chance)
     return measures
 
 
 def joined_measures(material: Material, found: Mapping[str, Outcome]) -> Measures:
-    """What ships, and what it gains by a geometric mean, its exponent found on the other folds."""
+    """What ships, and what it gains by a geometric mean, its exponent found on the other folds.
+
+    What ships is the installed model out of fold; of music, the kernels that it has beside segments.
+    """
     measures: Measures = {}
     score = accuracy if material.task == "music" else uar
+    some = {name: one for name, one in found.items() if not material.ways[name].exchanged}
     for corpus in dict.fromkeys(corpus for corpus, _ in material.columns):
-        for name, one in found.items():
-            if material.ways[name].exchanged:
-                continue
-            mine = clips_of(material, one, corpus)
-            ships = shipped(material, mine)
-            if ships is None:
-                continue
+        tables = {name: clips_of(material, one, corpus) for name, one in some.items()}
+        asked = next(iter(tables.values()))
+        ships = shipped(material, asked) if material.alone is None else kernels(material, asked)
+        if ships is None:
+            continue
+        alone = asked.index[ships.argmax(1)]
+        measures[f"{corpus} as shipped"] = bootstrap(score, asked.groups, asked.label, alone)
+        for name, mine in tables.items():
             both = pooled(ships, mine)
-            alone = mine.index[ships.argmax(1)]
-            measures[f"{corpus} as shipped"] = bootstrap(score, mine.groups, mine.label, alone)
-            title = f"{corpus} shipped joined with {name}, gain"
-            measures[title] = paired_bootstrap(score, mine.groups, mine.label, alone, both)
+            measures[f"{corpus} shipped joined with {name}"] = bootstrap(score, mine.groups, mine.label, both)
+            gain = paired_bootstrap(score, mine.groups, mine.label, alone, both)
+            measures[f"{corpus} shipped joined with {name}, gain"] = gain
     return measures
 
 
@@ -239,6 +246,19 @@ def shipped(material: Material, asked: Table) -> Shares | None:
         return None
     scores: Shares = np.array(rows[column].to_list())[:, asked.index]
     return scores
+
+
+def kernels(material: Material, asked: Table) -> Shares:
+    """What a model without segments says of these clips, fitted to the other folds of each."""
+    said = np.zeros(asked.shares.shape)
+    if material.alone is not None:
+        for seed in np.unique(asked.seed):
+            fold_of = fold_examples(material.examples, int(asked.fold.max()) + 1, int(seed))
+            for fold in np.unique(asked.fold):
+                mine = (asked.seed == seed) & (asked.fold == fold)
+                learned = np.flatnonzero(fold_of != fold)
+                said[mine] = material.alone(learned, asked.example[mine], int(seed))[:, asked.index]
+    return said
 
 
 def pooled(ships: Shares, mine: Table) -> Rows:

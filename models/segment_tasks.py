@@ -1,4 +1,4 @@
-"""What segments are learned of which clips: music by statistics of 5 s, speech by frames of 1 s.
+"""What segments are learned of which clips: statistics of 5 s of music, of 1.5 s of speech.
 
 A *way* to learn is a recipe, whether audio without labels joins, and whether some segments are exchanged, so
 that it is known which labels are wrong. See `segment_study`, which compares ways.
@@ -6,24 +6,35 @@ that it is known which labels are wrong. See `segment_study`, which compares way
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from moodstream.models import music, speech
 from moodstream.models.audio_task import Data, ready
+from moodstream.models.calibration import softmax
 from moodstream.models.corpora import read_corpora
-from moodstream.models.examples import Example, Progress
-from moodstream.models.music_fitting import SEGMENT_CELLS, SEGMENT_HOP, SEGMENTS, prepare_sums
-from moodstream.models.music_network import segment_network
-from moodstream.models.network import FrameEncoder, Shape
-from moodstream.models.pooling import LEVEL_STATISTICS, moments
-from moodstream.models.segment_views import Cuts, FrameViews, SpanViews, frames_of_clips, spans_of
+from moodstream.models.examples import Example, Prepared, Progress
+from moodstream.models.fingerprint import digest
+from moodstream.models.music_fitting import (
+    SEGMENT_CELLS,
+    SEGMENT_HOP,
+    SEGMENTS,
+    MusicRecipe,
+    fit,
+    prepare_sums,
+)
+from moodstream.models.music_network import all_statistics, segment_network
+from moodstream.models.pooling import LEVEL_STATISTICS, statistics
+from moodstream.models.segment_views import Cuts, SpanViews, spans_of
 from moodstream.models.self_learning import Rows, SelfRecipe
 
-Views = SpanViews | FrameViews
+Shares = npt.NDArray[np.float64]
+KERNEL_TEMPERATURE = 1.8  # of the calibration of kernels alone
+TRIM_DB = 35.0  # below the loudest cell: not part of a clip (as in `joined`)
 HIDDEN = 128  # units of the network of music
 
 
@@ -42,14 +53,13 @@ class Material:
 
     task: str
     examples: Sequence[Example]
-    views: Views
+    views: SpanViews
     columns: list[tuple[str, int]]  # corpus and index of the label
-    network: Callable[
-        [Views, Rows], tuple[nn.Module, Views]
-    ]  # a new one for the segments that it learns from
+    network: Callable[[SpanViews, Rows], tuple[nn.Module, SpanViews]]  # a new one, and what it is to hear
     alike: list[str]  # [n] segments are exchanged for others of the same: speaker, corpus
     seeds: tuple[int, ...]
     ways: dict[str, Way]
+    alone: Callable[[Rows, Rows, int], Shares] | None  # who learned, who is asked, seed -> [asked, labels]
 
     @cached_property
     def clip(self) -> Rows:
@@ -57,33 +67,18 @@ class Material:
         return self.views.cuts.clip
 
     @cached_property
+    def fingerprint(self) -> str:
+        """The hash of all segments and their labels."""
+        views, cuts = self.views, self.views.cuts
+        parts = (views.values, views.labels, views.allowed, cuts.clip, cuts.start, cuts.first, cuts.last)
+        return digest("".join(digest(np.asarray(part).tobytes()) for part in parts))
+
+    @cached_property
     def column(self) -> Rows:
         """[n] the column of each segment's label, -1 for none."""
         labels = self.views.labels
         column: Rows = np.where(labels.sum(1).numpy() > 0, labels.argmax(1).numpy(), -1)
         return column
-
-
-class FramesNetwork(nn.Module):
-    """The encoder of frames of the speech model with one head."""
-
-    def __init__(self, shape: Shape, columns: int) -> None:
-        super().__init__()
-        self.shape = shape
-        self.encoder = FrameEncoder(shape)
-        self.hidden = nn.Linear(2 * shape.channels, shape.hidden)
-        self.dropout = nn.Dropout(shape.dropout)
-        self.out = nn.Linear(shape.hidden, columns)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Frames [b, 32 n, F] to logits [b, columns]."""
-        shape = self.shape
-        learned = self.encoder(frames, torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device))
-        gates, first, second = torch.split(learned.sum(1), [shape.gates, shape.channels, shape.channels], -1)
-        weight = gates.repeat_interleave(shape.channels // shape.gates, -1).clamp(min=1e-9)
-        joined = self.dropout(torch.cat(moments(weight, first, second), -1))
-        out: Tensor = self.out(self.dropout(nn.functional.silu(self.hidden(joined))))
-        return out
 
 
 def _labels(
@@ -110,42 +105,53 @@ def _music(data: Data | None, cache: Data | None, progress: Progress) -> Materia
     examples = music.examples(rows)  # with the rendered ones: the folds are those of the task
     sounds = prepare_sums(examples, cache, progress)
     real = np.flatnonzero([example.corpus != music.RENDERED for example in examples])
-    values, cuts = spans_of(sounds.sums, sounds.cells, real, SEGMENT_CELLS, SEGMENT_HOP)
+    clips = dict(zip(real.tolist(), sounds.whole(real), strict=True))
+    values, cuts = spans_of(sounds.sums, clips, SEGMENT_CELLS, SEGMENT_HOP, all_statistics)
     columns, labels, allowed = _labels(examples, cuts, ["4qaed"])
-
-    def network(views: Views, rows: Rows) -> tuple[nn.Module, Views]:
-        learned = views.plain(rows)
-        scale = 1 / learned.std(0).clamp(min=1e-3)
-        scale[LEVEL_STATISTICS] = 0
-        placed = ((values - learned.mean(0)) * scale).clamp(-4, 4)
-        made = segment_network(values.shape[1], len(columns), HIDDEN)
-        return made, replace(views, values=placed)  # type: ignore[call-arg]
-
-    alike = [examples[i].corpus for i in cuts.clip]
-    recipe = replace(SEGMENTS, judged=True, warm=10, temperature=0.7, mixing=0.3, guessed=0.5)
     views = SpanViews(values, cuts, labels, allowed)
-    return Material("music", examples, views, columns, network, alike, (0, 1, 2), ways(recipe))
+    truth, shape = music.labels_of(rows, music.CORPORA), music.shape_of(music.labels_of(rows, music.CORPORA))
+
+    def alone(learned: Rows, asked: Rows, seed: int) -> Shares:
+        kernel = fit(sounds, truth, learned, replace(shape, segments=0), MusicRecipe(), seed)
+        logits = music.predict(kernel, sounds, asked)[0][:, 6:] / KERNEL_TEMPERATURE
+        return softmax(logits)
+
+    recipe = replace(SEGMENTS, judged=True, warm=10, temperature=0.7, mixing=0.3, guessed=0.5)
+    alike = [examples[i].corpus for i in cuts.clip]
+    new = partial(_placed, len(columns), LEVEL_STATISTICS)
+    return Material("music", examples, views, columns, new, alike, (0, 1, 2), ways(recipe), alone)
 
 
 def _speech(data: Data | None, cache: Data | None, progress: Progress) -> Material:
-    examples, prepared, shape, _ = ready(speech.TASK, data, cache=cache, progress=progress)
-    heard = np.flatnonzero([example.corpus != "ravdess_song" for example in examples])
-    frames, cuts = frames_of_clips(prepared, heard, 64, 32)
+    examples, prepared, _, _ = ready(speech.TASK, data, cache=cache, progress=progress)
+    heard = [i for i, example in enumerate(examples) if example.corpus != "ravdess_song"]
+    clips = {i: _loud(prepared, i * prepared.variants) for i in heard}
+    values, cuts = spans_of(prepared.sums, clips, 3, 1, statistics)
     columns, labels, allowed = _labels(examples, cuts, ["ravdess", "emodb", "ased"])
-
-    def network(views: Views, rows: Rows) -> tuple[nn.Module, Views]:
-        made = FramesNetwork(shape, len(columns))
-        learned = views.plain(rows[:: max(len(rows) // 1000, 1)]).flatten(0, 1)
-        made.encoder.center.copy_(learned.mean(0))
-        made.encoder.scale.copy_(1 / learned.std(0).clamp(min=1e-3))
-        return made, views
-
+    views = SpanViews(values, cuts, labels, allowed, far=1)
+    recipe = replace(SEGMENTS, steps=60, judged=True, warm=10, temperature=0.7, mixing=0.3, guessed=0.5)
     alike = [f"{examples[i].corpus} {examples[i].group}" for i in cuts.clip]
-    recipe = SelfRecipe(
-        epochs=20, steps=60, ema=0.995, warm=14, temperature=0.7, mixing=0.3, guessed=0.5, believed=0.2
-    )
-    views = FrameViews(frames, cuts, labels, allowed, 64)
-    return Material("speech", examples, views, columns, network, alike, (0,), ways(recipe))
+    new = partial(_placed, len(columns), [])
+    return Material("speech", examples, views, columns, new, alike, (0,), ways(recipe), None)
+
+
+def _placed(
+    columns: int, ignored: Sequence[int], views: SpanViews, rows: Rows
+) -> tuple[nn.Module, SpanViews]:
+    """A new network, and the views standardised by the segments that it is to learn from."""
+    learned = views.plain(rows)
+    scale = 1 / learned.std(0).clamp(min=1e-3)
+    scale[list(ignored)] = 0
+    placed = ((views.values - learned.mean(0)) * scale).clamp(-4, 4)
+    return segment_network(placed.shape[1], columns, HIDDEN), replace(views, values=placed)
+
+
+def _loud(prepared: Prepared, item: int) -> tuple[int, int]:
+    """The cells of an item without the silence at its ends: those far less loud than the loudest."""
+    begin, end = int(prepared.cells[item]), int(prepared.cells[item + 1])
+    weight = prepared.sums[begin:end, 0]
+    loud = begin + np.flatnonzero(weight >= weight.max() * 10 ** (-TRIM_DB / 10 * 0.2))
+    return int(loud[0]), int(loud[-1]) + 1
 
 
 def ways(recipe: SelfRecipe) -> dict[str, Way]:

@@ -123,7 +123,7 @@ def train(
     "--self-learning",
     "self_learning",
     is_flag=True,
-    help="Measure instead what self-learning of segments gains on plain training, out of fold (music, speech).",
+    help="Measure instead what self-learning of segments gains, out of fold (music, speech).",
 )
 @_device
 def evaluate(
@@ -221,15 +221,16 @@ def _degraded(model: str, data: str | None) -> int:
 def _self_learning(model: str, data: str | None) -> int:
     from rich.console import Console
 
-    from moodstream.models import segment_study
     from moodstream.models.corpora import DataError
+    from moodstream.models.segment_study import self_learning
+    from moodstream.models.segment_tasks import MATERIALS
     from moodstream.pipelines.display import stages
     from moodstream.transforms.errors import UsageError
 
-    for task in segment_study.MATERIALS if model == ALL else (model,):
+    for task in MATERIALS if model == ALL else (model,):
         try:
             with stages(Console(stderr=True)) as progress:
-                found = segment_study.self_learning(task, data, progress=progress)
+                found = self_learning(task, data, progress=progress)
         except (FileNotFoundError, DataError) as error:
             raise UsageError(str(error)) from error
         for line in table(_rows(found)):

@@ -105,9 +105,11 @@ def test_the_model_on_notes_is_that_of_torch(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[2], expected[2], atol=1e-4)
 
 
-def test_the_model_on_music_is_that_of_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("segments", [0, 6])
+def test_the_model_on_music_is_that_of_torch(tmp_path: Path, segments: int) -> None:
     torch.manual_seed(3)
-    network = MusicNetwork(MusicShape(QUADRANTS, ("joy", "calm"), recorded=7, rendered=5)).eval()
+    shape = MusicShape(QUADRANTS, ("joy", "calm"), recorded=7, rendered=5, segments=segments)
+    network = MusicNetwork(shape).eval()
     for name, value in network.named_buffers():
         if name not in ("known", "temperature", "std_scale"):
             value.copy_(torch.rand(value.shape) * 0.02)

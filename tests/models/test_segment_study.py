@@ -13,7 +13,7 @@ from moodstream.models import registry, segment_study
 from moodstream.models.corpora import DataError
 from moodstream.models.examples import Example
 from moodstream.models.segment_study import Outcome, clips_of, measure, pooled, self_learning, shipped
-from moodstream.models.segment_tasks import Material, Views, Way
+from moodstream.models.segment_tasks import Material, Way
 from moodstream.models.segment_views import Cuts, SpanViews
 from moodstream.models.self_learning import Rows, SelfRecipe
 
@@ -49,12 +49,12 @@ def material() -> Material:
     cuts = Cuts(clip, np.arange(len(clip)), first, first + OF_A_CLIP - 1)
     views = SpanViews(values, cuts, labels, torch.ones(labels.shape, dtype=torch.bool))
 
-    def network(views: Views, rows: Rows) -> tuple[nn.Module, Views]:
+    def network(views: SpanViews, rows: Rows) -> tuple[nn.Module, SpanViews]:
         return nn.Linear(6, 2), views
 
     columns = [("real", 0), ("real", 2)]
     alike = [examples[i].corpus for i in clip]
-    return Material("music", examples, views, columns, network, alike, (0, 1), WAYS)
+    return Material("music", examples, views, columns, network, alike, (0, 1), WAYS, None)
 
 
 @pytest.fixture
@@ -96,20 +96,19 @@ def outcome_of(material: Material, right: np.ndarray) -> Outcome:
     segment = np.flatnonzero(material.column >= 0)
     shares = np.eye(2)[np.where(right[segment], material.column[segment], 1 - material.column[segment])]
     fold = material.clip[segment] % 3
-    none = np.ones(0), np.ones(0, bool)
-    return Outcome(segment, np.zeros(len(segment), np.int64), fold, 0.8 * shares + 0.1, none)
+    seed = np.zeros(len(segment), np.int64)
+    return Outcome(segment, seed, fold, 0.8 * shares + 0.1, np.ones(1), np.ones(1, bool))
 
 
 def test_measures_by_hand() -> None:
     toy = replace(material(), ways={"plain": WAYS["plain"], "better": WAYS["plain"]})
     right = np.ones(len(toy.clip), bool)
     right[:3] = False  # most of the first clip
-    none = np.ones(1), np.ones(1, bool)
     found = measure(
         toy,
         {
-            "plain": replace(outcome_of(toy, right), believed=none),
-            "better": replace(outcome_of(toy, ~np.zeros(len(right), bool)), believed=none),
+            "plain": outcome_of(toy, right),
+            "better": outcome_of(toy, np.ones(len(right), bool)),
         },
     )
     assert found["real accuracy of clips, plain"].value == pytest.approx(1 - 1 / CLIPS)

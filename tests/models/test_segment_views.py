@@ -4,83 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from moodstream.models.base import CELL_FRAMES
-from moodstream.models.examples import Example, Prepared
-from moodstream.models.features import COLUMNS, N_BASE, N_MELS
 from moodstream.models.music_network import N_FIXED, all_statistics
-from moodstream.models.pooling import N_SUMS
-from moodstream.models.segment_views import (
-    Cuts,
-    FrameViews,
-    SpanViews,
-    frames_of_clips,
-    spans_of,
-    swapped,
-    trimmed,
-)
-
-
-def prepared_of(lengths: list[int]) -> Prepared:
-    """Clips whose frames count up, one after the other, all equally loud."""
-    cells = np.append(0, np.cumsum([-(-n // CELL_FRAMES) for n in lengths]))
-    frames = np.zeros((cells[-1] * CELL_FRAMES, N_BASE), np.float16)
-    frames[:, 0] = np.arange(len(frames))
-    some = [Example(str(i), lambda: np.zeros(0, np.float32), "c", str(i)) for i in range(len(lengths))]
-    sums = np.zeros((cells[-1], N_SUMS), np.float32)
-    return Prepared(some, 1, frames, sums, cells, np.array(lengths))
-
-
-def test_segments_of_frames_cover_the_clip_and_nothing_else() -> None:
-    frames, cuts = frames_of_clips(prepared_of([200, 40, 96]), [0, 1, 2], 64, 32)
-    assert cuts.clip.tolist() == [0] * 5 + [1] + [2] * 2
-    assert cuts.start[:5].tolist() == [0, 32, 64, 96, 128]
-    assert frames[cuts.start[5] : cuts.start[5] + 64, 0].tolist() == [
-        *range(224, 264),
-        *range(224, 248),
-    ]  # repeated
-    assert (cuts.last + 64 <= len(frames)).all()
-    assert (cuts.start >= cuts.first).all()
-    assert (cuts.start <= cuts.last).all()
-
-
-def test_silence_at_the_ends_is_no_part_of_a_clip() -> None:
-    frames = np.zeros((100, N_BASE), np.float16)
-    level = COLUMNS.descriptors.start
-    frames[:, level] = -2.0
-    frames[20:60, level] = 1.0
-    frames[30, level] = -2.0  # a pause is
-    assert len(trimmed(frames)) == 40
-    assert len(trimmed(frames[:10])) == 10
-
-
-def test_views_stay_in_their_clip() -> None:
-    frames, cuts = frames_of_clips(prepared_of([200, 40, 96]), [0, 1, 2], 64, 32)
-    labels = torch.ones(len(cuts.clip), 1)
-    views = FrameViews(frames, cuts, labels, labels > 0, 64, colour=0, level=0, shift=0, bands=0, moments=0)
-    draw = np.random.default_rng(0)
-    rows = np.arange(len(cuts.clip))
-    for _ in range(20):
-        for view in (views.weak(rows, draw), views.strong(rows, draw)):
-            assert view.shape == (len(rows), 64, N_BASE)
-            for row, one in zip(rows, view[..., 0], strict=True):
-                inside = frames[cuts.first[row] : cuts.last[row] + 64, 0]
-                assert inside.min() <= one.min()
-                assert one.max() <= inside.max()
-
-
-def test_strong_views_change_the_bands_alone() -> None:
-    draw = np.random.default_rng(0)
-    frames = torch.randn(64, N_BASE).half()
-    cuts = Cuts(*np.zeros((4, 1), np.int64))
-    views = FrameViews(frames, cuts, torch.ones(1, 1), torch.ones(1, 1) > 0, 64, speed=0, far=0)
-    plain, strong = views.plain(np.arange(1)), views.strong(np.arange(1), draw)
-    assert torch.equal(plain[..., N_MELS:], strong[..., N_MELS:])
-    assert float((plain - strong)[..., :N_MELS].abs().mean()) > 0.05
+from moodstream.models.segment_views import Cuts, SpanViews, spans_of, swapped
 
 
 def test_spans_are_the_sums_of_their_cells() -> None:
     sums = np.random.default_rng(0).random((30, N_FIXED)).astype(np.float32)
-    values, cuts = spans_of(sums, np.array([0, 20, 24, 30]), np.array([0, 1]), 10, 5)
+    values, cuts = spans_of(sums, {0: (0, 20), 1: (20, 24)}, 10, 5, all_statistics)
     assert cuts.clip.tolist() == [0, 0, 0, 1]
     assert cuts.start.tolist() == [0, 5, 10, 11]
     assert len(values) == 12
