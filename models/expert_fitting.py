@@ -3,8 +3,8 @@
 The discriminants of an expert share half of their covariance with those of the other corpora heard the same
 way: how speakers differ is much the same everywhere, and no corpus alone has enough of them. The deep view
 never sees the wide one, so the two err apart. What it hears is altered frame by frame, on the fly: longer or
-shorter vocal tracts (bands shifted), other speeds, colours and levels, bands and moments left out.
-Source: SpecAugment, Park et al. (2019); VTLP, Jaitly and Hinton (2013).
+shorter vocal tracts (bands shifted), other speeds, colours and gains, bands and moments left out, two sounds
+mixed. Source: SpecAugment, Park et al. (2019); VTLP, Jaitly and Hinton (2013); mixup, Zhang et al. (2018).
 """
 
 from dataclasses import dataclass
@@ -14,25 +14,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from moodstream.models.base import CELL_FRAMES, Float
+from moodstream.models.base import CELL_FRAMES
 from moodstream.models.device import device
 from moodstream.models.examples import Prepared, Progress, silent
 from moodstream.models.experts import NEVER, ExpertNetwork
 from moodstream.models.features import N_BASE, N_MELS
-from moodstream.models.fitting import Recipe, Rows, Targets, agreement, losses, whole_sums
-from moodstream.models.network import Shape, likeness
-from moodstream.models.pooling import statistics
+from moodstream.models.fitting import (
+    Recipe,
+    Rows,
+    Targets,
+    agreement,
+    descend,
+    item_frames,
+    losses,
+    whole_sums,
+)
+from moodstream.models.network import Output, Shape, likeness
+from moodstream.models.pooling import LEVEL_PER_DB, MEL_PER_DB, louder, statistics
 
 
 @dataclass(frozen=True)
 class ExpertRecipe(Recipe):
     """How to fit experts, beyond `Recipe` (whose crops, batches, rates and penalties of the kernel hold)."""
 
-    steps: int = 3000
+    steps: int = 9000
     rate: float = 3e-3
     smoothing: float = 0.05
     crop_cells: tuple[int, int] = (6, 6)
-    clean: float = 0.75  # chance of the first condition, the others share the rest
+    clean: float = 0.65  # chance of the first condition, the others share the rest
     sharpness: float = 0.5  # of the discriminants' probabilities
     common: float = 0.5  # share of the covariance of all corpora in that of one
     shrinkage: float = 0.1  # of the covariance towards a sphere
@@ -41,8 +50,10 @@ class ExpertRecipe(Recipe):
     shift: float = 0.1  # largest relative shift of the bands
     speed: float = 0.15  # largest relative change of speed
     colour: float = 0.2  # deviation of a random equaliser, in units of log-mel
-    level: float = 0.05  # and of the level
+    level_db: float = 10.0  # and of the gain
     bands: int = 8  # that are left out at once, at most; twice
+    mixed: float = 0.5  # chance of a batch whose sounds are mixed two by two
+    mixture: float = 0.4  # both parameters of the beta distribution of their shares
     moments: int = 12  # frames that are left out at once, at most; twice
 
 
@@ -80,8 +91,9 @@ def _standardize(network: ExpertNetwork, prepared: Prepared, rows: Rows) -> None
     values = statistics(whole_sums(prepared, rows * prepared.variants))
     network.center.copy_(values.mean(0))
     network.scale.copy_(1 / values.std(0).clamp(min=1e-3))
+    network.gain.copy_(F.normalize(louder(20) * network.scale, dim=0))
     some = np.random.default_rng(0).permutation(rows)[:200] * prepared.variants
-    frames = np.concatenate([_frames(prepared, int(item)) for item in some])
+    frames = np.concatenate([item_frames(prepared, int(item)) for item in some])
     network.encoder.center.copy_(torch.from_numpy(frames.mean(0)))
     network.encoder.scale.copy_(torch.from_numpy(1 / np.maximum(frames.std(0), 1e-3)))
 
@@ -96,8 +108,8 @@ def _fit_wide(
     centres: list[Tensor] = []
     spreads: list[Tensor] = []
     for condition in range(prepared.variants):
-        z = network.standardize(whole_sums(prepared, rows * prepared.variants + condition))
-        apart = z - network.standardize(channel_sums(prepared, condition)[rows])
+        sums = whole_sums(prepared, rows * prepared.variants + condition)
+        z, apart = network.standardize(sums), network.apart(sums, channel_sums(prepared, condition)[rows])
         here = slice(corpora * condition, corpora * (condition + 1))
         _fit_labels(network.wide[here], z, corpus, label, recipe, recipe.shrinkage)
         _fit_labels(network.relative[here], apart, corpus, label, recipe, recipe.relative_shrinkage)
@@ -146,10 +158,16 @@ def _within(z: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _discriminants(means: Tensor, spread: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
-    """Linear discriminants of equally likely classes: weights [n, k] and biases [k]."""
+    """Linear discriminants of equally likely classes: weights [n, k] and biases [k].
+
+    What all classes share is left out. It changes no probability, but where a statistic hardly varies (no
+    sound above 4 kHz) it would make weights of thousands, whose sums lose four digits.
+    """
     sphere = spread.diagonal().mean().clamp(min=1e-3) * torch.eye(len(spread))
-    weight = torch.linalg.solve(torch.lerp(spread, sphere, shrinkage), means.T)
-    return weight, -0.5 * (means.T * weight).sum(0)
+    common = means.mean(0)
+    apart = means - common
+    weight = torch.linalg.solve(torch.lerp(spread, sphere, shrinkage), apart.T)
+    return weight, -((common + 0.5 * apart) @ weight).diagonal()
 
 
 def _fit_kernel(
@@ -188,43 +206,31 @@ def _fit_deep(
     progress: Progress,
 ) -> None:
     draw = np.random.default_rng(seed + 1)
-    chance = targets.weight[rows].numpy().astype(np.float64)
-    chance /= chance.sum()
+    chance = targets.chance(rows)
     where = device()
-    network.to(where)
     targets = targets.to(where)
-    parameters = list(network.parameters())
-    kept = [p.detach().clone() for p in parameters]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.1)
-    network.train()
-    for step in range(recipe.steps):
+
+    def loss() -> Tensor:
         chosen = draw.choice(rows, recipe.batch, p=chance)
-        other = draw.integers(min(1, prepared.variants - 1), prepared.variants, recipe.batch)
-        condition = np.where(draw.random(recipe.batch) < recipe.clean, 0, other)
+        worse = draw.integers(min(1, prepared.variants - 1), prepared.variants, recipe.batch)
+        condition = np.where(draw.random(recipe.batch) < recipe.clean, 0, worse)
         frames, valid = altered(prepared, chosen * prepared.variants + condition, recipe, draw)
-        owner = torch.from_numpy(chosen).to(where)
+        frames, valid, share, other = mixed(frames, valid, recipe, draw)
+        owner, share = torch.from_numpy(chosen).to(where), share.to(where)
         learned = network.encoder(frames.to(where), valid.to(where)).sum(1)
         said = network.views(network.embed(learned))
-        loss = torch.zeros((), device=where)
-        for head in (torch.zeros_like(owner), 1 + targets.corpus[owner]):
-            output = type(said)(*(part[torch.arange(len(owner), device=where), head] for part in said))
-            loss = loss + losses(output, targets, owner, recipe, recipe.smoothing).mean()
-            loss = loss + 0.5 * recipe.target_weight * agreement(output, targets, owner)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 2.0)
-        optimizer.step()
-        schedule.step()
-        keep = min(recipe.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for old, new in zip(kept, parameters, strict=True):
-                old.lerp_(new, 1 - keep)
-        if step % 25 == 0:
-            progress("steps", step / recipe.steps)
-    with torch.no_grad():
-        for old, new in zip(kept, parameters, strict=True):
-            new.copy_(old)
+        member = torch.arange(len(owner), device=where)
+        total = torch.zeros((), device=where)
+        for whose, part in ((owner, share), (owner[other], 1 - share)):
+            for head in (torch.zeros_like(whose), 1 + targets.corpus[whose]):
+                output = Output(*(view[member, head] for view in said))
+                total = total + (part * losses(output, targets, whose, recipe, recipe.smoothing)).mean()
+                if whose is owner:
+                    total = total + 0.5 * recipe.target_weight * agreement(output, targets, owner)
+        return total
+
+    network.to(where).train()
+    descend(list(network.parameters()), loss, recipe, progress)
     network.cpu()
 
 
@@ -237,7 +243,7 @@ def altered(
     frames = torch.zeros(len(items), length, N_BASE)
     valid = torch.zeros(len(items), length, dtype=torch.bool)
     for i, item in enumerate(items):
-        whole = _frames(prepared, int(item))
+        whole = item_frames(prepared, int(item))
         speed = 1 + draw.uniform(-recipe.speed, recipe.speed)
         taken = min(int(length * speed), len(whole))
         start = int(draw.integers(0, len(whole) - taken + 1))
@@ -252,8 +258,10 @@ def altered(
     near = low[:, None].expand(-1, length, -1)
     bands = torch.lerp(bands.gather(2, near), bands.gather(2, near + 1), (at - low)[:, None])
     knots = torch.from_numpy(draw.normal(0, recipe.colour, (len(items), 1, 5))).float()
-    level = torch.from_numpy(draw.normal(0, recipe.level, (len(items), 1, 1))).float()
-    bands = bands + F.interpolate(knots, N_MELS, mode="linear", align_corners=True) + level
+    bands = bands + F.interpolate(knots, N_MELS, mode="linear", align_corners=True)
+    decibels = torch.from_numpy(draw.normal(0, recipe.level_db, (len(items), 1, 1))).float()
+    bands = bands + decibels * MEL_PER_DB
+    others = frames[..., N_MELS:] + decibels * LEVEL_PER_DB * (torch.arange(N_BASE - N_MELS) == 0)
     mean = (bands * valid[..., None]).sum(1, keepdim=True) / valid.sum(1)[:, None, None]
     for i in range(len(items)):
         for _ in range(2):
@@ -261,9 +269,22 @@ def altered(
             first, begin = int(draw.integers(N_MELS - wide + 1)), int(draw.integers(length - long + 1))
             bands[i, :, first : first + wide] = mean[i, :, first : first + wide]
             bands[i, begin : begin + long] = mean[i]
-    return torch.cat((bands, frames[..., N_MELS:]), -1), valid
+    return torch.cat((bands, others), -1), valid
 
 
-def _frames(prepared: Prepared, item: int) -> Float:
-    start = int(prepared.cells[item]) * CELL_FRAMES
-    return np.asarray(prepared.frames[start : start + int(prepared.lengths[item])], np.float32)
+def mixed(
+    frames: Tensor, valid: Tensor, recipe: ExpertRecipe, draw: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Some batches as they are, in the others each sound with a little of another one over it.
+
+    Returns:
+        frames and valid like those given; how much of each is the sound itself, [b] in 0.5..1; and whose the
+        rest is, [b].
+    """
+    size = len(frames)
+    if draw.random() >= recipe.mixed:
+        return frames, valid, torch.ones(size), torch.arange(size)
+    share = torch.from_numpy(draw.beta(recipe.mixture, recipe.mixture, size)).float()
+    share = torch.maximum(share, 1 - share)
+    other = torch.from_numpy(draw.permutation(size))
+    return torch.lerp(frames[other], frames, share[:, None, None]), valid | valid[other], share, other

@@ -42,6 +42,7 @@ class ExpertNetwork(nn.Module):
         for name, value in (
             ("center", torch.zeros(N_STATISTICS)),
             ("scale", torch.ones(N_STATISTICS)),
+            ("gain", torch.zeros(N_STATISTICS)),
             ("wide", torch.zeros(experts, N_STATISTICS + 1, labels)),
             ("relative", torch.zeros(experts, N_STATISTICS + 1, labels)),
             ("gate", torch.zeros(N_STATISTICS + 1, experts)),
@@ -56,6 +57,7 @@ class ExpertNetwork(nn.Module):
             self.register_buffer(name, value)
         self.center: Tensor
         self.scale: Tensor
+        self.gain: Tensor  # where a louder recording lies from a softer one, of length 1
         self.wide: Tensor
         self.relative: Tensor  # as `wide`, of statistics less those of the channel
         self.gate: Tensor
@@ -68,8 +70,19 @@ class ExpertNetwork(nn.Module):
         self.known: Tensor  # [3] 1 where the task has this dimension
 
     def standardize(self, fixed: Tensor) -> Tensor:
-        """Standardised statistics of summed cells [..., N_SUMS], bounded lest the unheard-of explode."""
-        return ((statistics(fixed) - self.center) * self.scale).clamp(-4, 4)
+        """Standardised statistics of summed cells [..., N_SUMS], whatever the gain of the recording.
+
+        They are bounded lest the unheard-of explode.
+        """
+        z = (statistics(fixed) - self.center) * self.scale
+        return (z - (z @ self.gain)[..., None] * self.gain).clamp(-4, 4)
+
+    def apart(self, fixed: Tensor, channel: Tensor) -> Tensor:
+        """How statistics differ from those of the channel, both of summed cells [..., N_SUMS].
+
+        A gain cancels out, and how loud this is for this speaker stays.
+        """
+        return ((statistics(fixed) - statistics(channel)) * self.scale).clamp(-4, 4)
 
     def embed(self, learned: Tensor) -> Tensor:
         """The hidden layer [b, hidden] of windows by their learned sums [b, gates + 2 c]."""
@@ -113,7 +126,7 @@ class ExpertNetwork(nn.Module):
         log_std = deep.log_std[:, 0] + self.std_scale.log()
         wide = _affine(z, self.wide)
         if channel is not None:
-            relative = _affine(z - self.standardize(channel[0]), self.relative)
+            relative = _affine(self.apart(fixed, channel[0]), self.relative)
             wide = torch.lerp(wide, relative, channel[1][:, None, None])
         experts = self.experts(wide, deep.logits[:, 1:])
         like = z @ self.gate[:-1] + self.gate[-1]

@@ -5,14 +5,14 @@ deep branch is trained after it by small batches of random crops, never seeing t
 err apart, averaged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moodstream.models.base import CELL_FRAMES, Float
@@ -33,7 +33,9 @@ class Recipe:
     steps: int = 1000  # of the deep branch; 0: none, the wide branch alone
     batch: int = 32
     rate: float = 2e-3  # peak learning rate
+    warm_up: float = 0.15  # share of the steps until it is reached
     decay: float = 0.05  # weight decay
+    clip: float = 1.0  # of the norm of the gradient
     ema: float = 0.995  # of the weights that are kept
     smoothing: float = 0.05  # of the labels
     crop_cells: tuple[int, int] = (4, 8)  # length of a random crop
@@ -84,6 +86,11 @@ class Targets:
             weight[mine] = balance.get(name, 1.0) * each / each.sum().clamp(min=1e-9)
         return cls(corpus, scores, target.nan_to_num(), known, allowed, weight / weight.sum())
 
+    def chance(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """How likely a batch draws each of `rows`; sums to 1."""
+        weight = self.weight[rows].numpy().astype(np.float64)
+        return np.asarray(weight / weight.sum())
+
     def to(self, where: torch.device) -> "Targets":
         """The same on another device."""
         return Targets(**{field.name: getattr(self, field.name).to(where) for field in fields(self)})
@@ -126,7 +133,7 @@ def _standardize(network: MoodNetwork, prepared: Prepared, rows: Rows) -> None:
     network.scale.copy_(1 / values.std(0).clamp(min=1e-3))
     draw = np.random.default_rng(0)
     some = np.concatenate(
-        [_item_frames(prepared, row * prepared.variants) for row in draw.permutation(rows)[:200]]
+        [item_frames(prepared, row * prepared.variants) for row in draw.permutation(rows)[:200]]
     )
     network.encoder.center.copy_(torch.from_numpy(some.mean(0)))
     network.encoder.scale.copy_(torch.from_numpy(1 / np.maximum(some.std(0), 1e-3)))
@@ -233,33 +240,46 @@ def _fit_deep(
     progress: Progress,
 ) -> None:
     draw = np.random.default_rng(seed + 1)
-    chance = targets.weight[rows].numpy().astype(np.float64)
-    chance /= chance.sum()
+    chance = targets.chance(rows)
     where = device()
-    network.to(where)
     targets = targets.to(where)
-    parameters = [p for name, p in network.named_parameters() if name != "wide"]
-    kept = [p.detach().clone() for p in parameters]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.15)
-    network.train()
-    for step in range(recipe.steps):
+
+    def loss() -> Tensor:
         chosen = draw.choice(rows, recipe.batch, p=chance)
         clean = draw.random(recipe.batch) < recipe.clean
         changed = draw.integers(min(1, prepared.variants - 1), prepared.variants, recipe.batch)
         variant = np.where(clean, 0, changed)
         frames, valid, sums = _crops(prepared, chosen * prepared.variants + variant, recipe, draw)
         owner = torch.from_numpy(chosen).to(where)
-        corpus = targets.corpus[owner]
         learned = network.encoder(frames.to(where), valid.to(where)).sum(1)
         h = network.embed(learned, network.standardize(sums.to(where)))
-        loss = torch.zeros((), device=where)
-        for output in (network.deep_output(h), network.deep_output(h, corpus)):
-            loss = loss + losses(output, targets, owner, recipe, recipe.smoothing).mean()
-            loss = loss + 0.5 * recipe.target_weight * agreement(output, targets, owner)
+        total = torch.zeros((), device=where)
+        for output in (network.deep_output(h), network.deep_output(h, targets.corpus[owner])):
+            total = total + losses(output, targets, owner, recipe, recipe.smoothing).mean()
+            total = total + 0.5 * recipe.target_weight * agreement(output, targets, owner)
+        return total
+
+    network.to(where).train()
+    descend([p for name, p in network.named_parameters() if name != "wide"], loss, recipe, progress)
+    network.cpu()
+
+
+def descend(
+    parameters: Sequence[nn.Parameter], loss: Callable[[], Tensor], recipe: Recipe, progress: Progress
+) -> None:
+    """`recipe.steps` steps of AdamW down `loss`, which draws a batch whenever it is called.
+
+    The rate rises and falls once (one cycle, Smith 2018); the running mean of the weights is what stays.
+    """
+    kept = [p.detach().clone() for p in parameters]
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, recipe.steps, pct_start=recipe.warm_up
+    )
+    for step in range(recipe.steps):
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        loss().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, recipe.clip)
         optimizer.step()
         schedule.step()
         keep = min(recipe.ema, (step + 1) / (step + 10))
@@ -271,7 +291,6 @@ def _fit_deep(
     with torch.no_grad():
         for old, new in zip(kept, parameters, strict=True):
             new.copy_(old)
-    network.cpu()
 
 
 def whole_sums(prepared: Prepared, items: Rows) -> Tensor:
@@ -322,7 +341,8 @@ def gather(
     return torch.from_numpy(frames), torch.from_numpy(valid), torch.from_numpy(sums)
 
 
-def _item_frames(prepared: Prepared, item: int) -> Float:
+def item_frames(prepared: Prepared, item: int) -> Float:
+    """The true frames of an item, [n, N_BASE]."""
     start = int(prepared.cells[item]) * CELL_FRAMES
     return np.asarray(prepared.frames[start : start + int(prepared.lengths[item])], np.float32)
 

@@ -26,7 +26,7 @@ SHAPE = Shape(
     centre=0.8,
     conditions=("as recorded", "by telephone"),
 )
-QUICK = ExpertRecipe(steps=6, batch=8)
+QUICK = ExpertRecipe(steps=6, batch=8, sharpness=0.02)
 
 
 def toy(speakers: int = 6) -> Prepared:
