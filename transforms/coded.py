@@ -23,7 +23,7 @@ from moodstream.transforms.errors import DecodeError
 from moodstream.transforms.frames import Clock
 from moodstream.transforms.units import Demuxer, Format, Lost, Unit, format_of
 
-MAX_PACKET_S = 1_200  # of sound in one packet: 8 MiB of mp3 at 64 kb/s are 17 minutes
+MAX_PACKET_S = 300  # of sound in one packet; whoever works it off lets all others wait
 _MIN_BYTES_A_SECOND = 16  # over an hour; real codecs need ten times that for silence
 _RATES_HZ = (1_000, 384_000)
 _MAX_CHANNELS = 8

@@ -57,6 +57,7 @@ class Fragments:
         self._sound = 0  # number of the track
         self._wanted: list[tuple[int, int, int]] = []  # samples to come: where, how long, time stamp
         self._end = 0  # where the samples of all tracks of this fragment end
+        self._checks = False  # whether the next box must be the mdat of this fragment
         self._next: dict[int, int] = {}  # by track, where the next fragment goes on in time
         self._zero_s: Fraction | None = None
         self._held: list[Unit] = []
@@ -72,12 +73,13 @@ class Fragments:
     def flush(self) -> list[Unit]:
         if self._wanted or (self._data and not self._scanning):
             self.complaints.append("its last fragment is incomplete")
-        self._data, self._wanted, self._released = b"", [], True
+        self._data, self._wanted, self._released, self._checks = b"", [], True, False
         return self._timed([])
 
     def resync(self) -> None:
         self._at, self._data = self._at + len(self._data), b""
         self._wanted, self._scanning, self._skip_to, self._joined = [], True, 0, True
+        self._checks = False
 
     def state(self) -> dict[str, Any]:
         return {
@@ -90,7 +92,7 @@ class Fragments:
             "sound": self._sound,
             "tracks": [_plain(track) for track in self._tracks],
             "wanted": [list(one) for one in self._wanted],
-            "end": self._end,
+            "end": [self._end, int(self._checks)],
             "next": [[number, at] for number, at in self._next.items()],
             "zero": None if self._zero_s is None else [self._zero_s.numerator, self._zero_s.denominator],
             "held": [[unit.data, unit.pts] for unit in self._held],
@@ -99,7 +101,9 @@ class Fragments:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._data, self._at, self._skip_to = state["data"], state["at"], state["skip_to"]
-        self._scanning, self._sound, self._end = state["scanning"], state["sound"], state["end"]
+        self._scanning, self._sound = state["scanning"], state["sound"]
+        self._end, checks = state["end"]
+        self._checks = bool(checks)
         self._joined = state["joined"]
         self._format = None if state["format"] is None else format_of(state["format"])
         self._tracks = [_track(plain) for plain in state["tracks"]]
@@ -114,6 +118,10 @@ class Fragments:
 
     def _step(self, units: list[Unit]) -> bool:
         """Go on by one box or sample; False where more bytes are needed."""
+        if self._checks and len(self._data) >= 16:
+            self._check()
+        if self._checks:
+            return False
         if self._wanted:
             at, size, pts = self._wanted[0]
             self._drop(at - self._at)
@@ -180,6 +188,14 @@ class Fragments:
         self._scanning = True
         return True
 
+    def _check(self) -> None:
+        """After a moof: does its mdat end where its samples do? They are found whatever it says."""
+        self._checks = False
+        size, kind = int.from_bytes(self._data[:4], "big"), self._data[4:8]
+        size = int.from_bytes(self._data[8:16], "big") if size == 1 else size
+        if kind == b"mdat" and size and self._at + size > self._end + _SLACK:
+            self.complaints.append(f"a box mdat of {size} bytes that are not in it")
+
     def _enter(self, stop: int | None, head: int) -> bool:
         """An mdat begins: what lies in it is known already."""
         if self._format is None and not self._joined:
@@ -241,9 +257,9 @@ class Fragments:
                 elif track.kind == b"vide" and self._zero_s is None and track.ticks:
                     self._zero_s = Fraction(pts, track.ticks) + track.late_s
         self._wanted.sort()
-        self._end = end
-        if self._wanted:
-            self._wanted = [one for one in self._wanted if one[0] >= base]
+        self._wanted = [one for one in self._wanted if one[0] >= base]
+        self._end = self._skip_to = end
+        self._checks = end > base
 
     def _samples(self, traf: bytes, base: int) -> Iterator[tuple[_Track, int, int, int]]:
         """Track, place, size and time stamp of each sample of a track's fragment."""

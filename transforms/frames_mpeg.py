@@ -54,7 +54,7 @@ class MpegFrames:
         self._skip = 0  # bytes of a tag that are still to come
         self._like = b""  # the header of the frame before, where the next one must follow
         self._begun = False
-        self._joined = False  # bytes are missing before these: what is no frame is no wonder
+        self._joined = False  # something is missing before these: what is no frame is no wonder
 
     def push(self, data: bytes, pts: int | None = None) -> list[Unit]:
         """The next bytes; `pts` is the time of the first frame that begins in them."""
@@ -150,6 +150,7 @@ class MpegFrames:
         place = tag if tag >= 0 else found.start() if found else max(at + 1, len(data) - 2)
         if not (self.complaints or self._joined or is_filler(data[at:place])):
             self.complaints.append(f"bytes that are no frame of {self.kind}")
+            self._joined = True
         self._like = b""
         return place
 

@@ -143,7 +143,7 @@ class Inlet:
         self.closed = True
         if self.decoder is not None:
             yield from self._sound(self.decoder.flush())
-        elif self._runs is not None:
+        elif self._runs is not None and not self._runs.is_empty:
             yield Midi(self._runs.file())
 
     def notes(self) -> dict[str, str]:
@@ -209,13 +209,20 @@ class Inlet:
     def _bounded(self, decoder: StreamDecoder, data: bytes, most_s: int) -> Iterator[Heard]:
         """What is in the bytes of a packet, up to so many seconds."""
         samples = 0
+        wrong: DecodeError | None = None
         for at in range(0, len(data), _PIECE):
-            for one in self._sound(decoder.push(data[at : at + _PIECE])):
-                yield one
-                samples += one.samples.shape[1] if isinstance(one, Clip) else 0
-            if samples > most_s * decoder.rate_hz:
-                decoder.resync()
-                raise DecodeError("too_long", f"a packet of more than {most_s} s of sound")
+            try:
+                for one in self._sound(decoder.push(data[at : at + _PIECE])):
+                    yield one
+                    samples += one.samples.shape[1] if isinstance(one, Clip) else 0
+            except DecodeError as error:
+                wrong = wrong or error
+            if samples > most_s * decoder.rate_hz or (wrong and wrong.error == "too_long"):
+                wrong = DecodeError("too_long", f"a packet of more than {most_s} s of sound")
+                decoder.resync()  # the rest is not taken
+                break
+        if wrong is not None:
+            raise wrong
 
     def _sound(self, heard: Iterable[Clip | Lost]) -> Iterator[Heard]:
         for one in heard:

@@ -73,6 +73,11 @@ class MidiRuns:
             raise
         self._rest = data[at:]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no message at all."""
+        return not self._track
+
     def file(self) -> bytes:
         """All of it as a MIDI file."""
         track = bytes(self._track) + _number(self._late) + bytes([_META, _END, 0])

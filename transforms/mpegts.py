@@ -99,6 +99,9 @@ class TsPackets:
         """Where packets begin again: at a sync byte that another one follows."""
         if not self.complaints and not self._joined:
             self.complaints.append("bytes that are no packet of a transport stream")
+            self._joined = True
+            if self._frames is not None:
+                self._frames.resync()
         found = self._data.find(b"\x47", at + 1)
         while 0 <= found < len(self._data) - _SIZE and self._data[found + _SIZE] != 0x47:
             found = self._data.find(b"\x47", found + 1)

@@ -58,7 +58,7 @@ class OggPages:
         self._serial: int | None = None
         self._format: Format | None = None
         self._packet = b""  # begun on a page before
-        self._joined = False  # bytes are missing before these: what is no page is no wonder
+        self._joined = False  # something is missing before these: what is no page is no wonder
         self._headers = 0  # packets of headers seen
         self._end: int | None = None  # where the packets until now reach
 
@@ -112,6 +112,7 @@ class OggPages:
         self._packet = b""
         if not self.complaints and not self._joined:
             self.complaints.append("bytes that are no page of Ogg")
+            self._joined = True
 
     def _page(self, page: bytes, lacing: bytes) -> list[Unit]:
         _, _, flags, granule, serial, *_ = _PAGE.unpack_from(page)

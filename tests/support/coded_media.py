@@ -10,6 +10,7 @@ from moodstream.transforms.elements import Clip
 from tests.support.media_files import encode, sound
 
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "400000"}
+LONG = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1300000"}
 SHORT_CLUSTERS = {"cluster_time_limit": "300"}
 DELAYED = {"movflags": "frag_keyframe+delay_moov", "frag_duration": "700000"}
 KINDS = {  # name: content type, extension, rate, channels, how it is encoded
@@ -23,6 +24,7 @@ KINDS = {  # name: content type, extension, rate, channels, how it is encoded
     "mp4": ("audio/mp4", "mp4", 44_100, 2, {"options": FRAGMENTED}),
     "mp4_edited": ("audio/mp4", "mp4", 44_100, 2, {"options": DELAYED}),
     "mp4_film": ("video/mp4", "mp4", 44_100, 2, {"pictures_s": 3.0, "late_s": 0.5, "options": FRAGMENTED}),
+    "mp4_long_film": ("video/mp4", "mp4", 44_100, 2, {"pictures_s": 4.0, "options": LONG}),
     "mp4_opus": ("audio/mp4", "mp4", 48_000, 2, {"codec": "libopus", "options": FRAGMENTED}),
     "mp4_opus_edited": ("audio/mp4", "mp4", 48_000, 2, {"codec": "libopus", "options": DELAYED}),
     "mp4_mp3": ("audio/mp4", "mp4", 44_100, 2, {"codec": "libmp3lame", "options": FRAGMENTED}),
