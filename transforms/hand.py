@@ -26,6 +26,11 @@ _SIZE = 4_096
 _log = logging.getLogger(__name__)
 
 
+def default_folder() -> Path:
+    """Where the files are unless somebody says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "moodstream", "live")
+
+
 class InHand:
     """What is in hand of one partition.
 

@@ -1,5 +1,7 @@
 """`moodstream live`: packets from Kafka in, rows to Kafka out."""
 
+from pathlib import Path
+
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
@@ -70,6 +72,27 @@ def _numbers(text: str) -> tuple[int, ...]:
     show_default=True,
     help="How often each stream is saved: after a crash, so much is heard again.",
 )
+@click.option(
+    "--payloads-from",
+    metavar="FOLDER",
+    multiple=True,
+    help="Where the bytes of packets may lie that only name them (ce_dataref): a folder or fsspec URI. May "
+    "be given several times; nothing is fetched from elsewhere.",
+)
+@click.option(
+    "--max-payload-mb",
+    type=click.IntRange(1, 2_048),
+    default=64,
+    show_default=True,
+    help="How much is fetched at most for one packet.",
+)
+@click.option(
+    "--state-dir",
+    metavar="FOLDER",
+    default=None,
+    help="Where it says which packet is in hand, so that one that kills the process is refused on the third "
+    "start. It must outlive the process. [default: ~/.cache/moodstream/live]",
+)
 @operation_options
 def live(
     bootstrap: str,
@@ -85,6 +108,9 @@ def live(
     window_ms: int,
     idle_s: int,
     snapshot_s: int,
+    payloads_from: tuple[str, ...],
+    max_payload_mb: int,
+    state_dir: str | None,
     metrics_port: int | None,
     log_json: bool,
 ) -> None:
@@ -106,6 +132,8 @@ def live(
     from moodstream.pipelines.monitor import serving
     from moodstream.pipelines.rule_file import read_rules
     from moodstream.sinks.kafka import Topics
+    from moodstream.transforms.claims import Claims
+    from moodstream.transforms.hand import default_folder
     from moodstream.transforms.session import Settings
     from moodstream.transforms.stream import LiveSettings
 
@@ -119,7 +147,14 @@ def live(
         partitions=_numbers(partitions),
         share=share,
         settings=Settings(emotions_for=emotions_for, responsible=responsible, rules=rules),
-        timing=LiveSettings(window_ms, idle_s * 1000, snapshot_s * 1000, roles=current().roles),
+        timing=LiveSettings(
+            window_ms,
+            idle_s * 1000,
+            snapshot_s * 1000,
+            roles=current().roles,
+            claims=Claims(payloads_from, max_payload_mb << 20),
+            in_hand=str(Path(state_dir or default_folder(), prefix + group)),
+        ),
     )
     metrics = None if metrics_port is None else Metrics()
     with logs(log_json), serving(metrics, metrics_port):
