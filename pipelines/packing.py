@@ -138,7 +138,9 @@ def _cut(source: str, content_type: str, packet_ms: int) -> Iterator[Piece]:
         yield start_ms, at_ms, held
 
 
-def pack(audio: AudioFile, clips: Iterable[Float], codec: str, packet_ms: int) -> Packed:
+def pack(
+    audio: AudioFile, clips: Iterable[Float], codec: str, packet_ms: int, channels: int | None = None
+) -> Packed:
     """Samples, encoded.
 
     Args:
@@ -146,8 +148,9 @@ def pack(audio: AudioFile, clips: Iterable[Float], codec: str, packet_ms: int) -
         clips: its samples, [1 or 2, n] each.
         codec: one of `CODECS`.
         packet_ms: how much sound a piece holds.
+        channels: of the clips; those of `audio`, two at most, if None.
     """
-    channels = min(audio.channels, 2)
+    channels = channels or min(audio.channels, 2)
     blocks = _blocks(clips, max(1, packet_ms * audio.rate_hz // 1000))
     if codec in ("l16", "pcmu"):
         kind = f"audio/{codec.upper()};rate={audio.rate_hz};channels={channels}"

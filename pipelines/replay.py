@@ -50,7 +50,7 @@ class Sent:
     failed: tuple[str, ...] = ()  # media that could not be read, and why
 
 
-def packets_of(media: Media, packet_ms: int, codec: str) -> Iterator[Due]:
+def packets_of(media: Media, packet_ms: int, codec: str, *, apart: bool = False) -> Iterator[Due]:
     """The packets of one media by time.
 
     Args:
@@ -62,7 +62,11 @@ def packets_of(media: Media, packet_ms: int, codec: str) -> Iterator[Due]:
         ReadError, DecodeError: it cannot be read, or only up to some point (after the packets until there).
     """
     broken: list[MediaError] = []
-    lanes = [_part(part, media, packet_ms, codec, broken) for part in media.parts]
+    lanes = []
+    for part in media.parts:
+        is_call = apart and media.split and part.kind != "midi" and not part.role
+        for side in range(len(media.roles)) if is_call else [None]:
+            lanes.append(_part(part, media, packet_ms, codec, broken, side))
     last_ms, closing = 0, []
     for due_ms, packet in heapq.merge(*lanes, key=lambda due: due[0]):
         last_ms = max(last_ms, due_ms)
@@ -75,7 +79,10 @@ def packets_of(media: Media, packet_ms: int, codec: str) -> Iterator[Due]:
         raise broken[0]
 
 
-def _part(part: Part, media: Media, packet_ms: int, codec: str, broken: list[MediaError]) -> Iterator[Due]:
+def _part(
+    part: Part, media: Media, packet_ms: int, codec: str, broken: list[MediaError], side: int | None
+) -> Iterator[Due]:
+    """The packets of one part, or of one side of it: one channel, under its role."""
     if part.kind == "midi" and codec == "midi":
         yield from _runs(part, media, packet_ms)
         return
@@ -86,20 +93,31 @@ def _part(part: Part, media: Media, packet_ms: int, codec: str, broken: list[Med
         yield 0, notes
         yield 0, replace(notes, seq=1, data=b"", final=True)
         return
-    first = Packet(media.media_id, 0, b"", "", role=",".join(media.roles) if media.split else "")
-    as_is = pack_as_is(part.source, codec, packet_ms)
+    role = part.role if side is None else media.roles[side]
+    if role:
+        first = Packet(media.media_id, 0, b"", "", part=role, role=role)
+    else:
+        first = Packet(media.media_id, 0, b"", "", role=",".join(media.roles) if media.split else "")
+    late_ms = part.offset_ms - min(one.offset_ms for one in media.parts)
+    as_is = pack_as_is(part.source, codec, packet_ms) if side is None else None
     if as_is is not None:
-        yield from _packed(as_is, first)
+        yield from _packed(as_is, first, late_ms)
         return
     with open_audio(part.source) as audio:
         codec = "l16" if codec == "midi" else codec
-        yield from _packed(pack(audio, _readable(audio, broken), codec, packet_ms), first)
+        clips = _readable(audio, broken)
+        if side is not None:
+            clips = (samples[side : side + 1] for samples in clips)
+        width = None if side is None else 1
+        yield from _packed(pack(audio, clips, codec, packet_ms, width), first, late_ms)
 
 
-def _packed(packed: Packed, first: Packet) -> Iterator[Due]:
-    seq = end_ms = 0
-    for start_ms, end_ms, data in packed.pieces:
-        yield end_ms, replace(first, seq=seq, data=data, pts_ms=start_ms, content_type=packed.content_type)
+def _packed(packed: Packed, first: Packet, late_ms: int = 0) -> Iterator[Due]:
+    seq, end_ms = 0, late_ms
+    for start_ms, stop_ms, data in packed.pieces:
+        end_ms = stop_ms + late_ms
+        kind = packed.content_type
+        yield end_ms, replace(first, seq=seq, data=data, pts_ms=start_ms + late_ms, content_type=kind)
         seq += 1
     yield end_ms, replace(first, seq=seq, pts_ms=end_ms, final=True, content_type=packed.content_type)
 
@@ -154,12 +172,14 @@ def replay(
     speed: float = 1.0,
     packet_ms: int = 500,
     codec: str = "l16",
+    apart: bool = False,
     disorder: Disorder | None = None,
 ) -> Sent:
     """Send media side by side, all starting now.
 
     Args:
         speed: 1 for real time, `inf` for as fast as it goes.
+        apart: each side of a call as a part of its own.
 
     Raises:
         UsageError: the topic does not exist.
@@ -175,7 +195,7 @@ def replay(
         )
         partitions = producer.partitions_for(topic)
         began_ms = int(time.time() * 1000)
-        lanes = [_safely(one, packet_ms, codec, sent) for one in media]
+        lanes = [_safely(one, packet_ms, codec, sent, apart) for one in media]
         merged = heapq.merge(*lanes, key=lambda due: due[0])
         for due_ms, packet in disturb(merged, disorder or Disorder()):
             wait_s = (began_ms + due_ms / speed) / 1000 - time.time()
@@ -190,11 +210,11 @@ def replay(
     return sent
 
 
-def _safely(media: Media, packet_ms: int, codec: str, sent: Sent) -> Iterator[Due]:
+def _safely(media: Media, packet_ms: int, codec: str, sent: Sent, apart: bool) -> Iterator[Due]:
     """The packets of a media as far as it can be read."""
     sent.media += 1
     try:
-        yield from packets_of(media, packet_ms, codec)
+        yield from packets_of(media, packet_ms, codec, apart=apart)
     except MediaError as error:
         sent.failed = (*sent.failed, f"{media.media_id}: {error}")
 

@@ -6,7 +6,7 @@ from moodstream.pipelines.kafka_options import cluster_of, kafka_options
 
 
 @click.command(no_args_is_help=True)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("paths", metavar="PATH...", nargs=-1)
 @kafka_options
 @click.option("--topic", required=True, help="The topic of packets.")
 @click.option(
@@ -34,6 +34,8 @@ from moodstream.pipelines.kafka_options import cluster_of, kafka_options
     show_default=True,
     help="What media are called; as for `analyze`.",
 )
+@click.option("--apart", is_flag=True, help="Each side of a call as a part of its own; needs --roles.")
+@click.option("--manifest", metavar="FILE", help="Names the media and their parts; as for `analyze`.")
 @click.option("--shuffle-ms", type=click.IntRange(0), default=0, help="Packets come up to so much late.")
 @click.option("--drop", type=click.FloatRange(0, 1), default=0.0, help="Share of packets that never come.")
 @click.option(
@@ -50,6 +52,8 @@ def replay(
     codec: str,
     roles: str,
     id_from: str,
+    apart: bool,
+    manifest: str | None,
     shuffle_ms: int,
     drop: float,
     duplicate: float,
@@ -74,8 +78,11 @@ def replay(
         times = 0.0
     if not times > 0:
         raise click.UsageError(f"--speed {speed}: expected a number above 0, or max")
+    if not paths and manifest is None:
+        raise click.UsageError("name something to send: a file, a folder, a pattern or --manifest FILE")
     names = tuple(role.strip() for role in roles.split(",") if role.strip())
-    media = find_media(paths, id=id_from, channels="split" if names else "mix", roles=names)
+    channels = "split" if names else "mix"
+    media = find_media(paths, id=id_from, manifest=manifest, channels=channels, roles=names)
     sent = send(
         media,
         cluster_of(bootstrap, kafka),
@@ -83,6 +90,7 @@ def replay(
         speed=times,
         packet_ms=packet_ms,
         codec=codec,
+        apart=apart,
         disorder=Disorder(shuffle_ms, drop, duplicate, seed),
     )
     click.echo(f"{sent.media:,} media, {sent.packets:,} packets")

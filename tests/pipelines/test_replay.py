@@ -1,6 +1,7 @@
 """Replay: the packets of files, in the order of time, and what may go wrong with them."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,27 @@ def test_disorder_is_late_lost_and_doubled_by_its_seed(song: Media) -> None:
     assert len(set(order)) < len([p for _, p in calm if p.part == "audio"])
     assert len(order) > len(set(order))
     assert sum(packet.final for _, packet in one) == 2
+
+
+def test_the_sides_of_a_call_as_parts() -> None:
+    call = Media("call", (Part(str(DEMO / "calls/parcel.flac"), "audio"),), (), True)
+    call = replace(call, roles=("agent", "customer"))
+    packets = [packet for _, packet in packets_of(call, 500, "l16", apart=True)]
+    whole = decode(call.parts[0].source).samples
+    for side, role in enumerate(call.roles):
+        own = [packet for packet in packets if packet.part == role]
+        assert {packet.role for packet in own} == {role}
+        assert [packet.seq for packet in own] == list(range(len(own)))
+        np.testing.assert_array_equal(heard(own)[0], whole[side])
+    assert [packet.final for packet in packets[-2:]] == [True, True]
+
+
+def test_recordings_of_the_sides_begin_when_the_manifest_says(tmp_path: Path) -> None:
+    parts = tuple(
+        Part(str(write_wav(tmp_path / f"{role}.wav", sound(2, 8_000), 8_000)), "audio", late_ms, role)
+        for role, late_ms in (("agent", 200), ("customer", 900))
+    )
+    packets = [p for _, p in packets_of(Media("call", parts, ("agent", "customer"), True), 500, "pcmu")]
+    first = {packet.part: packet.pts_ms for packet in packets if packet.seq == 0}
+    assert first == {"agent": 0, "customer": 700}
+    assert packets[-1].pts_ms == 2_700
