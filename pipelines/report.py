@@ -16,6 +16,7 @@ from moodstream.models.base import DIMENSIONS, STEP_MS, Float
 from moodstream.pipelines.player import player
 from moodstream.pipelines.view import Reader, Track, View, load, pairs, word
 from moodstream.transforms.errors import UsageError
+from moodstream.transforms.watch import evidence_words
 
 _MARK = "/*DATA*/"
 _SUMMARY = (
@@ -80,6 +81,17 @@ def payload(view: View, folder: Path | None = None) -> dict[str, Any]:
         "analyzed": media["analyzed_at"].strftime("%Y-%m-%d"),
         "player": asdict(player(sources, view.duration_s, folder)),
         "tracks": [_track(track) for track in view.tracks],
+        "alerts": [
+            {
+                "start": alert["start_ms"],
+                "end": alert["end_ms"],
+                "rule": alert["rule"],
+                "severity": alert["severity"],
+                "channel": alert["channel"],
+                "why": evidence_words(alert["evidence"]),
+            }
+            for alert in view.alerts
+        ],
     }
 
 

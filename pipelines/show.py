@@ -18,8 +18,10 @@ from rich.text import Text
 from moodstream.models.base import STEP_MS, Float
 from moodstream.pipelines.view import Track, View, clock, pairs, word
 from moodstream.transforms.errors import UsageError
+from moodstream.transforms.watch import evidence_words
 
-EPISODES_SHOWN = 20
+EPISODES_SHOWN = ALERTS_SHOWN = 20
+SEVERITIES = {"info": "cyan", "warning": "yellow", "critical": "red"}
 COLOURS = {
     "neutral": "bright_black", "calm": "cyan", "happiness": "yellow", "sadness": "blue", "anger": "red",
     "fear": "magenta", "disgust": "green", "surprise": "bright_magenta", "boredom": "white",
@@ -197,6 +199,26 @@ def episodes(track: Track) -> RenderableType:
     return Group(table, more) if rest > 0 else table
 
 
+def alerts(view: View) -> RenderableType:
+    """The alerts of a media as a table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("from", "to"):
+        table.add_column(name, justify="right")
+    for name in ("alert", "severity", "channel", "why"):
+        table.add_column(name)
+    for row in view.alerts[:ALERTS_SHOWN]:
+        table.add_row(
+            clock(row["start_ms"]),
+            clock(row["end_ms"]),
+            Text(row["rule"], style=f"bold {SEVERITIES.get(row['severity'], 'magenta')}"),
+            row["severity"],
+            Text(row["channel"]),
+            Text(evidence_words(row["evidence"])),
+        )
+    rest = len(view.alerts) - ALERTS_SHOWN
+    return Group(table, Text(f"and {rest} more", style="dim")) if rest > 0 else table
+
+
 def summary(track: Track) -> Text:
     """What sums the track up, in a few lines of words."""
     row, lines = track.summary, []
@@ -276,4 +298,7 @@ def show(view: View, console: Console, channel: str | None = None, modality: str
         console.print(summary(track))
         if track.estimated:
             console.print(episodes(track))
+    if view.alerts:
+        console.print(Text("alerts", style="bold underline"))
+        console.print(alerts(view))
     console.print(legend())

@@ -63,6 +63,7 @@ class View:
 
     media: dict[str, Any]
     tracks: list[Track]
+    alerts: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def media_id(self) -> str:
@@ -112,8 +113,10 @@ def load(lake: Reader, media_id: str) -> View:
                     track.summary = row
     for track in tracks.values():
         track.episodes.sort(key=lambda row: int(row["start_ms"]))
+    alerts = [row for row in lake.rows("alert", media_id).to_pylist() if row["take"] == take]
+    alerts.sort(key=lambda row: (row["start_ms"], row["rule"]))
     order = sorted(tracks, key=lambda key: (key[0], _rank(tracks[key])))
-    return View(media, [tracks[key] for key in order])
+    return View(media, [tracks[key] for key in order], alerts)
 
 
 def _rank(track: Track) -> tuple[bool, int]:

@@ -15,7 +15,7 @@ import pytest
 
 from moodstream.models.base import EMOTIONS, QUADRANTS
 from moodstream.sinks.lake import LakeSink
-from moodstream.transforms.elements import Commit, CurvePoint, Episode, MediaRow, Summary
+from moodstream.transforms.elements import Alert, Commit, CurvePoint, Episode, MediaRow, Summary
 from moodstream.transforms.tables import SCHEMAS, to_table
 
 
@@ -130,6 +130,15 @@ def add_track(
     lake.all["summary"].append(summary)
 
 
+def add_alert(lake: MemoryLake, media_id: str, start_ms: int, end_ms: int) -> None:
+    """An alert on the customer's side."""
+    evidence = '{"rule": "anger above 0.5 for 4 s", "held_s": 5.5, "worst": 0.91, "worst_ms": 33000}'
+    span = _span(media_id, "customer", "customer", "speech") | {"start_ms": start_ms, "end_ms": end_ms}
+    alert = Alert(**span, rule="angry <customer>", severity="critical", value=0.7, threshold=0.5,
+                  evidence=evidence)  # fmt: skip
+    lake.all["alert"].append(alert)
+
+
 def add_media(
     lake: MemoryLake, media_id: str, duration_s: float, kind: str, source: str, **more: Any
 ) -> None:
@@ -173,6 +182,7 @@ def small_lake(tmp_path_factory: pytest.TempPathFactory) -> MemoryLake:
     add_track(lake, "calls/call.wav", 90, "speech", channel="customer", role="customer", seed=3,
               known=lambda s: "silence" if s % 20 < 6 else "")  # fmt: skip
     add_media(lake, "calls/call.wav", 90, "call", str(folder / "call.wav"), tags={}, modalities=["speech"])
+    add_alert(lake, "calls/call.wav", 31_000, 36_500)
     add_track(lake, "piece.mid", 40, "symbolic", seed=7)
     add_media(lake, "piece.mid", 40, "midi", str(folder / "gone.mid"), rate_hz=None, channels=None, tags={})
     return lake
@@ -185,7 +195,7 @@ def lake_folder(small_lake: MemoryLake, tmp_path_factory: pytest.TempPathFactory
     sink = LakeSink(folder)
     sink.open()
     for media_id in small_lake.media_ids():
-        tables = ("curve", "episode", "summary", "media")
+        tables = ("curve", "episode", "summary", "alert", "media")
         sink.write(Commit(media_id, 0, {table: small_lake.rows(table, media_id) for table in tables}))
     sink.flush()
     sink.close()

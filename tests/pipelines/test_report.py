@@ -85,6 +85,8 @@ def test_a_browser_draws_every_episode_and_both_curves(small_lake, page, tmp_pat
     assert dom.count('class="gap"') >= 1
     assert "No emotions are estimated for this role" in dom
     assert html.escape("A <b>song</b>") in dom
+    assert dom.count('class="alerts"') == 1
+    assert f"<b>{html.escape('angry <customer>')}</b>" in dom
 
 
 def test_a_click_seeks_and_a_drag_zooms(page, tmp_path):

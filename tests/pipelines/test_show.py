@@ -69,6 +69,12 @@ def test_a_call_shows_both_sides_and_no_emotions_of_the_agent(small_lake):
     assert "sentiment by quarter -1.5 -3.0 +0.5 +2.0" in " ".join(customer.split())
 
 
+def test_a_call_shows_its_alerts(small_lake):
+    text = " ".join(_text(small_lake, "calls/call.wav", width=120).split())
+    assert "0:31 0:36 angry <customer> critical customer anger above 0.5 for 4 s: held 5.5 s" in text
+    assert "alerts" not in _text(small_lake, "song.wav")
+
+
 def test_tracks_can_be_chosen(small_lake):
     assert "mix · music" in _text(small_lake, "song.wav", modality="music")
     assert "agent · speech" not in _text(small_lake, "calls/call.wav", channel="customer")
