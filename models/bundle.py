@@ -48,7 +48,7 @@ from moodstream.models.harmony import N_SUMS as N_HARMONY
 from moodstream.models.harmony import HarmonyStream
 from moodstream.models.inference import Encoder, Memory, kept
 from moodstream.models.music_network import MusicNetwork
-from moodstream.models.network import MoodNetwork, Output, Shape
+from moodstream.models.network import MoodNetwork, Output
 from moodstream.models.pooling import N_SUMS, cell_sums, quiet_cells, statistics
 from moodstream.models.small import SmallNetwork
 from moodstream.models.turns import _AROUND, _NEAR, _SIDES, FUTURE, PAST, TurnNetwork
@@ -487,9 +487,9 @@ def _windows(cells: Tensor, begin: int, end: int, first: int, last: int) -> Tens
 
 def _lag(network: Network) -> int:
     """By how many cells the learned sums come later than the fixed ones."""
-    shape = network.shape
-    if not isinstance(shape, Shape):
+    if network.encoder is None:
         return 0
+    shape = network.shape
     return (shape.centre_future if shape.centre else 0) - (-shape.reach // CELL_FRAMES)
 
 

@@ -3,14 +3,14 @@
 A teacher is fitted on the same examples as the student may know (fold by fold the teacher of that fold, found
 in the cache after `train speech`), then asked about very many windows: stretches of its training sounds and
 of their augmented variants, of recordings nobody labelled (calls, meetings), and joins of two of these.
-Sums of cells add up, so none of this runs the encoder more than once a sound. The student is fitted to
-means, deviations and scores by small batches; how far it stays behind its teacher on sounds that neither
-knew is measured with it.
+Sums of cells add up, so a step hears some sounds once and compares what student and teacher say of many
+windows of them. The student is fitted to means, deviations and scores; how far it stays behind its teacher on
+sounds that neither knew is measured with it.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from moodstream.models import speech
 from moodstream.models.audio_task import Data, Task, audio_study, own, ready, tabulate
-from moodstream.models.base import CELL_FRAMES, DIMENSIONS, EMOTIONS, Float
+from moodstream.models.base import CELL_FRAMES, DIMENSIONS, EMOTIONS
 from moodstream.models.checkpoints import Checkpoints
 from moodstream.models.corpora import read_corpora
 from moodstream.models.examples import Example, Prepared, Progress, example_of, prepare, silent
@@ -42,15 +42,16 @@ Teacher = MoodNetwork | ExpertNetwork
 class DistilRecipe:
     """How to fit the student."""
 
-    windows: int = 60_000  # that the teacher is asked about
     steps: int = 4000
-    batch: int = 256
+    sounds: int = 48  # in a step
+    batch: int = 256  # windows of them
     rate: float = 4e-3
     decay: float = 1e-3
     whole: float = 0.3  # chance of a whole sound rather than a stretch of it
     joined: float = 0.25  # chance that a second stretch follows
     cells: tuple[int, int] = (3, 8)  # length of a stretch
-    unlabelled: float = 0.1  # share of the windows
+    longest: int = 16  # cells that are heard of a sound at once
+    unlabelled: float = 0.1  # share of the sounds
     means: float = 6.0  # weight of the dimensions in the loss, whose variance is about a tenth
 
 
@@ -109,7 +110,7 @@ class SmallTask:
         """See `audio_task.Task.study`."""
         examples, prepared, shape, task = ready(self.teacher, data, smoke, 0, cache, progress, corpora)
         teachers = replace(audio_study(task, data, examples, prepared, shape), smoke=smoke)
-        recipe = replace(self.recipe, windows=500, steps=20) if smoke else self.recipe
+        recipe = replace(self.recipe, steps=20) if smoke else self.recipe
         calls = [] if own(data) or smoke else unlabelled(self.unlabelled, data)
         more = prepare(calls, 1, cache, 0, progress) if calls else None
         kept = Checkpoints(teachers, cache)
@@ -118,7 +119,7 @@ class SmallTask:
         def fit(rows: Rows, seed: int, said: Progress) -> nn.Module:
             teacher = cast(Teacher, kept.fitted(rows, seed, said))
             student = Student(small, len(examples))
-            student.network = distil(teacher, prepared, rows, more, small, recipe, seed)
+            student.network = distil(teacher, prepared, rows, more, small, recipe, seed, said)
             student.teacher.copy_(ask(teacher, prepared, np.arange(len(examples))).mean)
             return student
 
@@ -165,128 +166,170 @@ def distil(
     shape: SmallShape,
     recipe: DistilRecipe,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> SmallNetwork:
     """A student fitted to what `teacher` says about windows of the examples `rows`, and of all of `more`.
 
     The same one for the same arguments and threads.
     """
-    draw = np.random.default_rng(seed)
-    items = (rows[:, None] * prepared.variants + np.arange(prepared.variants)).ravel()
     corpus = np.array([prepared.examples[row].corpus for row in rows])
     share = np.array([1 / np.sqrt(np.sum(corpus == name)) for name in corpus])  # between fair and as they are
-    chance = np.repeat(share, prepared.variants)
-    pools = [(prepared, items, chance / chance.sum(), recipe.windows)]
-    if more is not None:
+    items = (rows[:, None] * prepared.variants + np.arange(prepared.variants)).ravel()
+    pools = [Pool.of(teacher, prepared, items, np.repeat(share, prepared.variants))]
+    if more is not None and recipe.unlabelled:
         every = np.arange(len(more.examples) * more.variants)
-        pools.append(
-            (more, every, np.full(len(every), 1 / len(every)), int(recipe.windows * recipe.unlabelled))
-        )
-    z, truth = [], []
-    for sounds, which, weight, count in pools:
-        one, said = _windows(teacher, sounds, which, weight, count, recipe, draw)
-        z.append(one)
-        truth.append(said)
-    told = Output(*(torch.cat(part) for part in zip(*truth, strict=True)))
-    return _fit(teacher, torch.cat(z), told, shape, recipe, seed)
+        pools.append(Pool.of(teacher, more, every, np.ones(len(every))))
+    torch.manual_seed(seed)
+    student = SmallNetwork(shape)
+    student.center.copy_(teacher.center)
+    student.scale.copy_(teacher.scale)
+    if student.encoder is not None:
+        student.encoder.center.copy_(teacher.encoder.center)
+        student.encoder.scale.copy_(teacher.encoder.scale)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.1)
+    draw = np.random.default_rng(seed)
+    for step in range(recipe.steps):
+        pool = pools[int(len(pools) > 1 and draw.random() < recipe.unlabelled)]
+        error = _error(teacher, student, pool.some(recipe, draw), recipe, draw)
+        optimizer.zero_grad()
+        error.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            progress("student", step / recipe.steps)
+    return student.eval()
+
+
+class Heard(NamedTuple):
+    """Some sounds, padded to one length: b of n cells."""
+
+    frames: Tensor  # [b, 32 n, N_BASE]
+    valid: Tensor  # [b, 32 n]
+    learned: Tensor  # [b, n, gates + 2 c] sums of the teacher's encoder
+    fixed: Tensor  # [b, n, N_SUMS]
+    cells: npt.NDArray[np.int64]  # [b] how many of the cells are true
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Sounds to draw from, and what the teacher's encoder hears in them."""
+
+    prepared: Prepared
+    items: Rows
+    chance: npt.NDArray[np.float64]  # of each item
+    learned: list[Tensor]  # sums of the cells of each
+
+    @classmethod
+    def of(cls, teacher: Teacher, prepared: Prepared, items: Rows, weight: npt.NDArray[np.float64]) -> "Pool":
+        """The pool of some items, drawn as often as `weight` says."""
+        return cls(prepared, items, weight / weight.sum(), _learned(teacher, prepared, items))
+
+    def some(self, recipe: DistilRecipe, draw: np.random.Generator) -> Heard:
+        """Sounds drawn from it, of long ones a part."""
+        chosen = draw.choice(len(self.items), recipe.sounds, p=self.chance)
+        parts = []
+        for at in chosen:
+            item, count = int(self.items[at]), len(self.learned[at])
+            first = int(draw.integers(max(count - recipe.longest, 0) + 1))
+            span = slice(first, first + recipe.longest)
+            frames, length = _frames(self.prepared, item)
+            parts.append(
+                (
+                    frames[first * CELL_FRAMES : span.stop * CELL_FRAMES],
+                    min(length, span.stop * CELL_FRAMES) - first * CELL_FRAMES,
+                    self.learned[at][span],
+                    _fixed(self.prepared, item)[span],
+                )
+            )
+        heard, lengths, learned, fixed = zip(*parts, strict=True)
+        padded = nn.utils.rnn.pad_sequence(list(heard), batch_first=True)
+        valid = torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
+        known, summed = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in (learned, fixed))
+        return Heard(padded, valid, known, summed, np.array([len(part) for part in fixed]))
+
+
+def _error(
+    teacher: Teacher, student: SmallNetwork, heard: Heard, recipe: DistilRecipe, draw: np.random.Generator
+) -> Tensor:
+    """How differently student and teacher judge windows of what is heard."""
+    chosen = _stretches(heard, recipe, draw)
+    learned, fixed = (chosen @ part.flatten(0, 1) for part in (heard.learned, heard.fixed))
+    with torch.no_grad():
+        told = teacher.heads(learned, fixed)[0]
+    mine = fixed[:, :0]
+    if student.encoder is not None:
+        mine = chosen @ student.encoder(heard.frames, heard.valid).flatten(0, 1)
+    said = student(mine, fixed)
+    error = ((said.mean - told.mean) ** 2).sum(1).mean()
+    spread = ((said.log_std - told.log_std) ** 2).sum(1).mean()
+    labels = F.cross_entropy(said.logits, torch.softmax(told.logits, 1))
+    return recipe.means * error + 0.1 * spread + labels
+
+
+def _stretches(heard: Heard, recipe: DistilRecipe, draw: np.random.Generator) -> Tensor:
+    """Which cells make up each window, [batch, b n] of 0 and 1: stretches of one sound or of two."""
+    sounds, most = heard.fixed.shape[:2]
+    chosen = np.zeros((recipe.batch, sounds, most), np.float32)
+    for window in chosen:
+        for _ in range(1 + int(draw.random() < recipe.joined)):
+            sound = int(draw.integers(sounds))
+            cells = int(heard.cells[sound])
+            size = cells
+            if draw.random() >= recipe.whole:
+                size = min(int(draw.integers(recipe.cells[0], recipe.cells[1] + 1)), cells)
+            start = int(draw.integers(cells - size + 1))
+            window[sound, start : start + size] = 1
+    return torch.from_numpy(chosen).flatten(1)
 
 
 def ask(teacher: Teacher, prepared: Prepared, rows: Rows) -> Output:
     """What the teacher's shared head says of whole, unaltered sounds."""
     items = rows * prepared.variants
-    learned, fixed, _ = _sums(teacher, prepared, items)
+    learned = torch.stack([cells.sum(0) for cells in _learned(teacher, prepared, items)])
+    fixed = torch.stack([_fixed(prepared, int(item)).sum(0) for item in items])
     with torch.inference_mode():
-        whole = [torch.stack([cells.sum(0) for cells in part]) for part in (learned, fixed)]
-        return Output(*(value.clone() for value in teacher.heads(whole[0], whole[1])[0]))
+        return Output(*(value.clone() for value in teacher.heads(learned, fixed)[0]))
 
 
-def _sums(
-    teacher: Teacher, prepared: Prepared, items: Rows
-) -> tuple[list[Tensor], list[Tensor], npt.NDArray[np.int64]]:
-    """Learned and fixed sums of the cells of each item, and how many cells each has."""
-    learned, fixed = [], []
-    with torch.inference_mode():
+def _learned(network: Teacher | SmallNetwork, prepared: Prepared, items: Rows) -> list[Tensor]:
+    """Sums of the cells of each item, by the network's encoder: [n, gates + 2 c]."""
+    heard = []
+    with torch.no_grad():
         for item in items:
-            span = (int(prepared.cells[item]), int(prepared.cells[item + 1]))
-            frames = np.asarray(prepared.frames[span[0] * CELL_FRAMES : span[1] * CELL_FRAMES], np.float32)
-            valid = torch.arange(len(frames)) < int(prepared.lengths[item])
-            learned.append(teacher.encoder(torch.from_numpy(frames)[None], valid[None])[0])
-            fixed.append(torch.from_numpy(np.array(prepared.sums[span[0] : span[1]])))
-    return learned, fixed, np.array([len(part) for part in fixed])
+            frames, length = _frames(prepared, int(item))
+            if network.encoder is None:
+                heard.append(torch.zeros(len(frames) // CELL_FRAMES, 0))
+            else:
+                valid = torch.arange(len(frames)) < length
+                heard.append(network.encoder(frames[None], valid[None])[0])
+    return heard
 
 
-def _windows(
-    teacher: Teacher,
-    prepared: Prepared,
-    items: Rows,
-    chance: Float | npt.NDArray[np.float64],
-    count: int,
-    recipe: DistilRecipe,
-    draw: np.random.Generator,
-) -> tuple[Tensor, Output]:
-    """Standardised statistics of `count` windows, and what the teacher says of them."""
-    learned, fixed, lengths = _sums(teacher, prepared, items)
-
-    def stretch(at: int) -> tuple[int, slice]:
-        if draw.random() < recipe.whole:
-            return at, slice(None)
-        size = int(draw.integers(recipe.cells[0], recipe.cells[1] + 1))
-        start = int(draw.integers(max(int(lengths[at]) - size, 0) + 1))
-        return at, slice(start, start + size)
-
-    z, told = [], []
-    with torch.inference_mode():
-        for start in range(0, count, 1000):
-            many = min(1000, count - start)
-            picks = [[stretch(int(at))] for at in draw.choice(len(items), many, p=chance)]
-            for pick in picks:
-                if draw.random() < recipe.joined:
-                    pick.append(stretch(int(draw.integers(len(items)))))
-            sums = [
-                torch.stack(
-                    [sum((part[at][span].sum(0) for at, span in pick), torch.zeros(())) for pick in picks]
-                )
-                for part in (learned, fixed)
-            ]
-            z.append(teacher.standardize(sums[1]))
-            told.append(teacher.heads(sums[0], sums[1])[0])
-    return torch.cat(z).clone(), Output(*(torch.cat(part).clone() for part in zip(*told, strict=True)))
+def _frames(prepared: Prepared, item: int) -> tuple[Tensor, int]:
+    """Base columns [32 n, N_BASE] of an item, and how many of them are true."""
+    start, end = (int(cell) * CELL_FRAMES for cell in prepared.cells[item : item + 2])
+    return torch.from_numpy(np.asarray(prepared.frames[start:end], np.float32)), int(prepared.lengths[item])
 
 
-def _fit(
-    teacher: Teacher, z: Tensor, told: Output, shape: SmallShape, recipe: DistilRecipe, seed: int
-) -> SmallNetwork:
-    torch.manual_seed(seed)
-    student = SmallNetwork(shape)
-    student.center.copy_(teacher.center)
-    student.scale.copy_(teacher.scale)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.1)
-    scores = torch.softmax(told.logits, 1)
-    draw = torch.Generator().manual_seed(seed)
-    for _ in range(recipe.steps):
-        chosen = torch.randint(len(z), (recipe.batch,), generator=draw)
-        said = student(z[chosen])
-        error = ((said.mean - told.mean[chosen]) ** 2).sum(1).mean()
-        spread = ((said.log_std - told.log_std[chosen]) ** 2).sum(1).mean()
-        labels = F.cross_entropy(said.logits, scores[chosen])
-        loss = recipe.means * error + 0.1 * spread + labels
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return student.eval()
+def _fixed(prepared: Prepared, item: int) -> Tensor:
+    """Fixed sums [n, N_SUMS] of the cells of an item."""
+    return torch.from_numpy(np.array(prepared.sums[prepared.cells[item] : prepared.cells[item + 1]]))
 
 
 @torch.inference_mode()
 def _predicted(student: Student, prepared: Prepared, corpora: tuple[str, ...], rows: Rows) -> pl.DataFrame:
-    network = student.network
+    network = Packed.of(student.network).unpacked()  # as it ships
     whole, windows = [], []
     for row in rows:
-        start, end = (int(prepared.cells[row * prepared.variants + i]) for i in (0, 1))
-        fixed = torch.from_numpy(np.array(prepared.sums[start:end]))
-        cells = window_sums(fixed, network.shape.past_cells, network.shape.future_cells)
-        whole.append(_said(network, fixed.sum(0, keepdim=True), row))
-        windows.append(_said(network, cells, row))
+        item = row * prepared.variants
+        (learned,), fixed = _learned(network, prepared, np.array([item])), _fixed(prepared, int(item))
+        heard, summed = (
+            window_sums(part, network.shape.past_cells, network.shape.future_cells)
+            for part in (learned, fixed)
+        )
+        whole.append(_said(network, learned.sum(0, keepdim=True), fixed.sum(0, keepdim=True), row))
+        windows.append(_said(network, heard, summed, row))
     said, near = (_joined(parts) for parts in (whole, windows))
     shape = replace(speech.TASK.shape, labels=network.shape.labels, corpora=corpora)
     table = tabulate(prepared.examples, said, said, near, shape)
@@ -294,8 +337,8 @@ def _predicted(student: Student, prepared: Prepared, corpora: tuple[str, ...], r
     return table.with_columns(pl.Series(f"teacher_{name}", taught[:, i]) for i, name in enumerate(DIMENSIONS))
 
 
-def _said(network: SmallNetwork, fixed: Tensor, row: int) -> Predictions:
-    (output,) = network.heads(fixed[:, :0], fixed)
+def _said(network: SmallNetwork, learned: Tensor, fixed: Tensor, row: int) -> Predictions:
+    (output,) = network.heads(learned, fixed)
     mean, std, logits = output.mean.numpy(), output.log_std.exp().numpy(), output.logits.numpy()
     return Predictions(np.full(len(mean), row), mean, std, logits)
 
@@ -312,4 +355,4 @@ def _shipped(student: nn.Module, calibration: Calibration) -> nn.Module:
     return Packed.of(network)
 
 
-TASK = SmallTask(speech.TASK, DistilRecipe(), SmallShape(EMOTIONS))
+TASK = SmallTask(speech.TASK, DistilRecipe(), SmallShape(EMOTIONS, hidden=60, channels=24))

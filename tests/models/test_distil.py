@@ -10,12 +10,13 @@ from moodstream.models import registry, training
 from moodstream.models.audio_task import audio_study, ready
 from moodstream.models.checkpoints import Checkpoints
 from moodstream.models.distil import DistilRecipe, SmallTask, ask, distil, unlabelled
-from moodstream.models.network import MoodNetwork
-from moodstream.models.small import SmallShape, load_small
+from moodstream.models.examples import Prepared
+from moodstream.models.network import MoodNetwork, Output
+from moodstream.models.small import SmallNetwork, SmallShape, load_small
 from tests.support.toy_task import LABELS, TOY
 
-RECIPE = DistilRecipe(windows=1500, steps=300, batch=64, cells=(1, 2))
-TOY_STUDENT = SmallTask(TOY, RECIPE, SmallShape(LABELS, hidden=24), unlabelled=())
+RECIPE = DistilRecipe(steps=300, sounds=16, batch=64, cells=(1, 2))
+TOY_STUDENT = SmallTask(TOY, RECIPE, SmallShape(LABELS, hidden=24, channels=8), unlabelled=())
 
 
 def a_teacher(cache: Path) -> tuple[MoodNetwork, tuple]:
@@ -26,16 +27,30 @@ def a_teacher(cache: Path) -> tuple[MoodNetwork, tuple]:
     return network, (prepared, shape)
 
 
-def test_the_student_says_what_its_teacher_says(trained: tuple[Path, Path]) -> None:
+def student_says(student: SmallNetwork, prepared: Prepared, rows: np.ndarray) -> Output:
+    """What a student says of whole, unaltered sounds, from their frames and sums."""
+    learned, fixed = [], []
+    for row in rows:
+        cells = slice(*prepared.cells[2 * row : 2 * row + 2])
+        frames = torch.from_numpy(np.asarray(prepared.frames[32 * cells.start : 32 * cells.stop], np.float32))
+        fixed.append(torch.from_numpy(np.array(prepared.sums[cells].sum(0))))
+        valid = torch.arange(len(frames))[None] < int(prepared.lengths[2 * row])
+        with torch.inference_mode():
+            learned.append(
+                fixed[-1][:0] if student.encoder is None else student.encoder(frames[None], valid)[0].sum(0)
+            )
+    with torch.inference_mode():
+        (mine,) = student.heads(torch.stack(learned), torch.stack(fixed))
+    return mine
+
+
+@pytest.mark.parametrize("channels", [0, 8])
+def test_the_student_says_what_its_teacher_says(trained: tuple[Path, Path], channels: int) -> None:
     teacher, (prepared, _) = a_teacher(trained[1])
     rows = np.arange(48)
-    student = distil(teacher, prepared, rows, None, TOY_STUDENT.shape, RECIPE)
+    student = distil(teacher, prepared, rows, None, replace(TOY_STUDENT.shape, channels=channels), RECIPE)
     said = ask(teacher, prepared, rows)
-    fixed = torch.from_numpy(
-        np.stack([prepared.sums[prepared.cells[2 * i] : prepared.cells[2 * i + 1]].sum(0) for i in rows])
-    )
-    with torch.inference_mode():
-        (mine,) = student.heads(fixed[:, :0], fixed)
+    mine = student_says(student, prepared, rows)
     assert float((mine.mean - said.mean)[:, :2].abs().mean()) < 0.05
     assert float((mine.log_std - said.log_std)[:, :2].abs().mean()) < 0.3
     assert float((mine.logits.argmax(1) == said.logits.argmax(1)).float().mean()) > 0.9
@@ -43,7 +58,7 @@ def test_the_student_says_what_its_teacher_says(trained: tuple[Path, Path]) -> N
 
 def test_the_same_seed_gives_the_same_student(trained: tuple[Path, Path]) -> None:
     teacher, (prepared, _) = a_teacher(trained[1])
-    few = replace(RECIPE, windows=100, steps=5)
+    few = replace(RECIPE, steps=5)
     first, same, other = (
         distil(teacher, prepared, np.arange(20), prepared, TOY_STUDENT.shape, few, seed).first.weight
         for seed in (0, 0, 1)
