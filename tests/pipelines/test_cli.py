@@ -378,3 +378,22 @@ def test_compact_tells_what_it_did(lake_folder, tmp_path, capsys):
     assert cli.run(["compact", str(tmp_path / "lake")]) == 0
     assert "curve " in capsys.readouterr().out
     assert cli.run(["compact", str(Path(tmp_path, "none"))]) == 2
+
+
+def test_evaluate_self_learning_prints_gains_of_every_task_that_has_segments(monkeypatch, capsys):
+    from moodstream.models import segment_study
+    from moodstream.models.corpora import DataError
+    from moodstream.models.metrics import Interval
+
+    def self_learning(task, data, *, progress):
+        if task == "symbolic":
+            raise DataError("task is 'symbolic', self-learning is measured for music, speech")
+        progress("self-learning, seed 0, fold 1", 0.5)
+        return {f"{task} of {data}, gain": Interval(0.1, -0.2, 0.3)}
+
+    monkeypatch.setattr(segment_study, "self_learning", self_learning)
+    assert cli.run(["evaluate", "--self-learning", "--data", "corpora"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == [f"{task} of corpora, gain 0.100 [-0.200, 0.300]" for task in ("music", "speech")]
+    assert cli.run(["evaluate", "symbolic", "--self-learning"]) == 2
+    assert "self-learning is measured for music, speech" in capsys.readouterr().err
