@@ -14,6 +14,8 @@ Everything a stream does follows from records and from the clock, which is the l
 the second time gives what the first time gave. Where nothing comes at all, the source may move the clock
 (`tick`); what a stream does then is in no record, so it is saved in the same commit.
 
+A stream that is silent for a while is parked: only its state is kept, packed. It wakes with its next packet.
+
 A closed stream leaves a small marker, so that a media that comes back gets the next take and late duplicates
 are known for what they are.
 
@@ -26,7 +28,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Record, Recovered
 from moodstream.transforms.engine import Engine
@@ -109,11 +111,21 @@ class Step:
     snapshots: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """A stream that is silent for a while: its state alone, its decoders and models' memory given back."""
+
+    state: bytes
+    last_ms: int
+    deadline_ms: int
+    waits: bool = False
+
+
 @dataclass(slots=True)
 class _Held:
     """An open stream, and what of it is safe."""
 
-    stream: Stream
+    stream: Stream | _Parked
     since: int  # records before this one are in it already
     first: tuple[int, int]  # offset and clock at its first record
     saved_ms: int | None = None  # the clock at its last snapshot; none: it has none yet
@@ -173,6 +185,7 @@ class Partition:
         self._rows: Rows = {}
         self._due: dict[str, LiveSession] = {}  # sessions that have gathered what is to be worked off
         self._touched: set[str] = set()  # open streams that changed since they were saved
+        self._silent: set[str] = set()  # open streams that may be parked
         self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
         for media_id, data in recovered.snapshots.items():
             with _readable(media_id):
@@ -186,6 +199,11 @@ class Partition:
     def streams(self) -> int:
         """How many are open."""
         return len(self._open)
+
+    @property
+    def parked(self) -> int:
+        """How many of them are silent, and only kept as bytes."""
+        return sum(isinstance(held.stream, _Parked) for held in self._open.values())
 
     def push(self, record: Record) -> None:
         """Take the next record; what needs the networks waits for `work_off`."""
@@ -229,10 +247,14 @@ class Partition:
         for media_id in sorted(self._touched):
             held = self._open[media_id]
             if held.forced or self._is_due(held):
-                state = pack(held.stream.state())
+                parked = held.stream if isinstance(held.stream, _Parked) else None
+                state = parked.state if parked else pack(self._awake(media_id, held).state())
                 self._fresh[media_id] = Snapshot(self.position, self.clock_ms, True, state).to_bytes()
                 held.saved_ms, held.forced = self.clock_ms, False
                 self._touched.remove(media_id)
+        for media_id in self._silent:
+            self._park(self._open.get(media_id))
+        self._silent.clear()
         if self.position == self.committed and not self._rows and not self._fresh:
             return None
         unsaved = [held.first for held in self._open.values() if held.saved_ms is None]
@@ -262,15 +284,16 @@ class Partition:
             if gone is not None and self._is_late(gone, packet.part, packet.seq):
                 return
             held = self._begin(media_id, record, gone.take + 1 if gone else 0, packet.pts_ms)
+        stream = self._awake(media_id, held)
         if self._hand.is_poison(record.offset, record.time_ms):
-            held.stream.last_ms = max(held.stream.last_ms, record.time_ms)
-            held.stream.refuse(
+            stream.last_ms = max(stream.last_ms, record.time_ms)
+            stream.refuse(
                 f"{self.name}/{record.offset}",
                 PacketError("poison", f"the process died of it {DEATHS} times"),
             )
         else:
             self._hand.take(record.offset, record.time_ms)
-            held.stream.push(Arrival(packet, record.time_ms, record.offset))
+            stream.push(Arrival(packet, record.time_ms, record.offset))
             self._hand.done(record.offset, record.time_ms)
         self._settle(media_id, held, record.offset + 1)
 
@@ -322,11 +345,13 @@ class Partition:
                 continue
             held.alarm_ms = None
             if held.stream.deadline_ms <= self.clock_ms:
-                held.stream.expire(self.clock_ms)
+                self._awake(media_id, held).expire(self.clock_ms)
                 held.forced = held.forced or forced
                 self._settle(media_id, held, offset)
-            else:
-                self._set_alarm(media_id, held)
+                continue
+            if held.stream.last_ms + self.timing.park_ms <= self.clock_ms and not held.stream.waits:
+                self._silent.add(media_id)
+            self._set_alarm(media_id, held)
 
     def _forget(self, media_id: str) -> None:
         """A marker's time may be over."""
@@ -343,21 +368,25 @@ class Partition:
         Args:
             upto: records before this one are in it now.
         """
-        if held.stream.is_over(self.clock_ms):
-            held.stream.finish()
+        stream = self._awake(media_id, held)
+        if stream.is_over(self.clock_ms):
+            stream.finish()
             self._due.pop(media_id, None)
             del self._open[media_id]
             self._touched.discard(media_id)
-            self._leave_marker(media_id, held.stream, upto)
+            self._leave_marker(media_id, stream, upto)
         else:
             self._touched.add(media_id)
             self._set_alarm(media_id, held)
-            if held.stream.session.is_due:
-                self._due[media_id] = held.stream.session
-        merge(self._rows, held.stream.take_rows())
+            if stream.session.is_due:
+                self._due[media_id] = stream.session
+        merge(self._rows, stream.take_rows())
 
     def _set_alarm(self, media_id: str, held: _Held) -> None:
         deadline_ms = held.stream.deadline_ms
+        if not isinstance(held.stream, _Parked):
+            silent_ms = held.stream.last_ms + self.timing.park_ms
+            deadline_ms = min(deadline_ms, max(silent_ms, self.clock_ms + 1))
         if held.alarm_ms is None or deadline_ms < held.alarm_ms:
             held.alarm_ms = deadline_ms
             heapq.heappush(self._deadlines, (deadline_ms, media_id))
@@ -377,18 +406,38 @@ class Partition:
             self._gone[media_id] = gone
             heapq.heappush(self._deadlines, (gone.clock_ms + self.timing.forget_ms, media_id))
         else:
-            stream = Stream(
-                media_id,
-                state["take"],
-                state["analysis_id"],
-                self.name,
-                state["began_ms"],
-                self.engine,
-                self.settings,
-                self.timing,
-            )
-            stream.restore(state)
+            stream = self._restored(media_id, state)
             place = (snapshot.offset, snapshot.clock_ms)
             held = _Held(stream, snapshot.offset, place, saved_ms=snapshot.clock_ms)
             self._open[media_id] = held
             self._set_alarm(media_id, held)
+
+    def _restored(self, media_id: str, state: Mapping[str, Any]) -> Stream:
+        stream = Stream(
+            media_id,
+            state["take"],
+            state["analysis_id"],
+            self.name,
+            state["began_ms"],
+            self.engine,
+            self.settings,
+            self.timing,
+        )
+        stream.restore(state)
+        return stream
+
+    # ------------------------------------------------------------ silence
+
+    def _park(self, held: _Held | None) -> None:
+        """Give back what a silent stream does not need until it speaks again."""
+        if held is None or isinstance(held.stream, _Parked):
+            return
+        stream = held.stream
+        if stream.last_ms + self.timing.park_ms <= self.clock_ms and not stream.waits:
+            held.stream = _Parked(pack(stream.state()), stream.last_ms, stream.deadline_ms)
+
+    def _awake(self, media_id: str, held: _Held) -> Stream:
+        """The stream, its decoders and models ready."""
+        if isinstance(held.stream, _Parked):
+            held.stream = self._restored(media_id, unpack(held.stream.state))
+        return held.stream

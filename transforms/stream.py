@@ -40,6 +40,7 @@ class LiveSettings:
     window_ms: int = WINDOW_MS  # for packets that are missing
     idle_ms: int = 60_000  # without a packet, until a stream is closed
     snapshot_ms: int = 10_000  # between two snapshots of a stream
+    park_ms: int = 15_000  # without a packet, until only a stream's state is kept in memory
     forget_ms: int = 86_400_000  # until it is forgotten that a stream was there, and its takes count from 0
     claims: Claims = field(default_factory=Claims)  # where payloads may be fetched that packets only name
     in_hand: str = ""  # folder that says after a crash which record it was (transforms/hand.py)

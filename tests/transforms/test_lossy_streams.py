@@ -125,6 +125,29 @@ def test_lost_packets_leave_a_gap_of_their_length_and_nothing_is_shifted(kind: s
     assert {2_500, 3_000} <= gaps <= set(range(1_500, 4_500, 500))
 
 
+@pytest.mark.parametrize("kind", SOME)
+def test_a_silent_stream_is_parked_and_wakes_with_its_next_packet(kind: str) -> None:
+    some, stamp_ms, records = packets("m", kind, [3_000, 700, 2_900]), START_MS, []
+    for number, packet in enumerate(some):
+        stamp_ms += 10_000 if number % 4 == 3 else 40
+        records.append(record(packet, 2 * number, stamp_ms))
+        clock = Packet(f"clock{number}", 0, b"", "audio/PCMU", final=True)  # moves the clock, is over at once
+        records.append(record(clock, 2 * number + 1, stamp_ms + (5_000 if number % 4 == 2 else 0)))
+    told, most = [], 0
+    for park_ms in (1_000, 10**9):
+        timing = LiveSettings(window_ms=500, idle_ms=60_000, park_ms=park_ms)
+        partition, rows = Partition("packets", 0, FakeEngine(), SETTINGS, timing), Rows()
+        for each in records:
+            partition.push(each)
+            step = partition.take()
+            merge(rows, step.rows if step else {})
+            most = max(most, partition.parked)
+        told.append(rows)
+    assert most == 1
+    for name in (*TABLES, "media", "dead_letter"):
+        assert difference(listed(told[0], name), listed(told[1], name), 1e-4) == ""
+
+
 def test_what_a_snapshot_holds_of_a_decoder_is_small() -> None:
     for kind in KINDS:
         partition, store = (
