@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo live-demo kill-test test check format bench models models-full constraints clean
+.PHONY: help install demo live-demo kill-test flink-live soak test check format bench models models-full constraints clean
 
 help: ## This text
 	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
@@ -36,6 +36,12 @@ live-demo: $(STAMP) ## A real Kafka broker, a call, songs and MIDI replayed live
 
 kill-test: $(STAMP) ## 50 live streams, their process killed 30 times, the rows compared with an undisturbed run
 	$(BIN)/python -m tests.support.kill_run --streams 50 --kills 30 --seed 1
+
+flink-live: $(STAMP) ## The live pipeline on a real Flink cluster, its task manager killed twice, and what is committed then
+	$(BIN)/python -m tests.support.flink_run --calls 8 --seconds 60 --kills 2
+
+soak: $(STAMP) ## 20 calls for two hours: does memory stay flat? (quicker: make soak SOAK_ARGS="--hours 0.2")
+	$(BIN)/python -m infra.soak $(SOAK_ARGS)
 
 test: $(STAMP) ## The whole test suite (one part: make test PYTEST_ARGS=tests/sinks)
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)

@@ -39,6 +39,7 @@ class LandMetrics:
         client = import_prometheus()
         self.registry = client.CollectorRegistry()
         self.health = Health()
+        client.ProcessCollector(registry=self.registry)
 
         def of(kind: Any, name: str, text: str, labels: tuple[str, ...] = (), **more: Any) -> Any:
             return kind(f"moodstream_{name}", text, labels, registry=self.registry, **more)

@@ -44,6 +44,8 @@ class LiveConfig:
     share: bool = False  # with the other processes of the group, as Kafka gives partitions to them
     settings: Settings = field(default_factory=Settings)
     timing: LiveSettings = field(default_factory=LiveSettings)
+    beam_options: tuple[str, ...] = ()  # for another runner, e.g. --runner=PortableRunner for Flink
+    bundle_s: float = 60.0  # how long a bundle lasts; on Flink a checkpoint waits for its end
 
 
 def build(
@@ -52,7 +54,7 @@ def build(
     """The whole graph."""
     return (
         root
-        | "packets" >> ReadPackets(source)
+        | "packets" >> ReadPackets(source, config.bundle_s)
         | "watch" >> Watch()
         | "streams" >> AnalyzeStreams(config.settings, config.timing, engine)
         | "commit" >> WriteRows(MeasuredSink(sink), max_rows=0)
@@ -69,8 +71,12 @@ def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine |
     """
     sink = sink or KafkaSink(config.cluster, config.topic, config.group, config.topics)
     members = f"{config.group}.members" if config.share else ""  # keeps no offsets: those are the group's
-    source = PacketSource(config.cluster.settings(), config.topic, sink, config.partitions, members)
-    with beam.Pipeline(FnApiRunner(), PipelineOptions([])) as root:
+    elsewhere = bool(config.beam_options)
+    source = PacketSource(
+        config.cluster.settings(), config.topic, sink, config.partitions, members, elsewhere
+    )
+    runner = None if elsewhere else FnApiRunner()
+    with beam.Pipeline(runner, PipelineOptions(list(config.beam_options))) as root:
         build(root, source, sink, config, engine)
 
 
@@ -88,6 +94,9 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
     if config.share and config.partitions:
         raise UsageError("either the group says who reads which partitions, or their numbers do")
     measure_into(metrics)
+    if metrics is not None:
+        for model, version in (engine or Engine()).versions().items():
+            metrics.models.labels(model, version).set(1)
     with stopping() as stopped:
         tries = 0
         while not stopped():

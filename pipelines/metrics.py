@@ -107,6 +107,7 @@ class Metrics:
         opened = of(client.Gauge, "streams_open", "Streams that are open.")
         opened.set_function(streams.open_streams)
         self.registry.register(_Spent())
+        client.ProcessCollector(registry=self.registry)
         self._waiting: dict[str, deque[tuple[int, int, int]]] = {}  # offset, stamp, bytes; by topic/partition
         self._committed: dict[str, int] = {}
         self._sizes: dict[str, int] = {}  # of snapshots, by partition/media

@@ -9,6 +9,11 @@ The source commits nothing. Where it starts is what the last commit left (`Recov
 remembers: a reader that is built anew, for whatever reason, begins with a recovery, and its first poll
 carries what was found.
 
+A runner that makes bundles short, and builds the reader anew in each (Flink), gets one that goes on with the
+same connection and streams (`keep`), if they are in this process, everything that was given is worked off,
+and the runner's checkpoint is the one that was left. Otherwise the new reader begins with a recovery. So what
+a runner keeps in its checkpoints is only a name and a number: where to go on is said by the last commit.
+
 Several processes share a topic either by named partitions, or as members of one consumer group (`members`):
 then Kafka says who reads what, and whenever that changes, each of them begins anew with its own partitions.
 The group keeps no offsets.
@@ -22,6 +27,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -82,8 +88,15 @@ def _kafka_errors() -> Iterator[None]:
         raise StoreError(f"Kafka: {error}") from error
 
 
+@dataclass(frozen=True)
 class _Mark(CheckpointMark):
-    """Nothing: a reader starts where the last commit says."""
+    """Which reader it was, and after how many polls: no position, that is said by the last commit."""
+
+    lane: str
+    polls: int
+
+
+_KEPT: dict[str, "_Feed"] = {}  # of this process, across bundles
 
 
 class PacketSource(UnboundedSource):
@@ -95,6 +108,7 @@ class PacketSource(UnboundedSource):
         recovery: asked where to start.
         partitions: which ones; all if none are named.
         members: the consumer group that shares the topic; empty where nobody else reads these partitions.
+        keep: readers outlive bundles; for runners that build them anew in each.
     """
 
     def __init__(
@@ -104,32 +118,113 @@ class PacketSource(UnboundedSource):
         recovery: Recovery,
         partitions: Sequence[int] = (),
         members: str = "",
+        keep: bool = False,
     ) -> None:
         self.settings, self.topic, self.recovery = settings, topic, recovery
-        self.partitions, self.members = tuple(partitions), members
+        self.partitions, self.members, self.keep = tuple(partitions), members, keep
 
     def split(self, desired_num_splits: int, options: Any = None) -> Iterable[UnboundedSource]:
         return [self]  # one lane: all its partitions share the networks' batches and the transactions
 
     def create_reader(self, options: Any, checkpoint_mark: CheckpointMark | None) -> UnboundedReader:
-        return _Reader(self)
+        kept = _KEPT.get(self.name)
+        if kept is not None and not (kept.settled and kept.mark == checkpoint_mark):
+            kept.leave()
+            kept = None
+        return _Reader(kept or _Feed(self))
+
+    @property
+    def name(self) -> str:
+        return f"{self.settings['bootstrap_servers']} {self.topic} {self.partitions} {self.members}"
 
     def get_checkpoint_mark_coder(self) -> Coder:
         return PickleCoder()
 
 
 class _Reader(UnboundedReader):
+    """What a runner holds for a bundle, or for longer; the last one that was made has the feed."""
+
+    def __init__(self, feed: "_Feed") -> None:
+        self.feed, feed.reader = feed, self
+
+    def start(self) -> bool:
+        return self._step()
+
+    def advance(self) -> bool:
+        return self._step()
+
+    def _step(self) -> bool:
+        """To the next poll; False when it is to end.
+
+        Raises:
+            StoreError: Kafka fails, or a newer reader has the feed.
+        """
+        if self.feed.reader is not self:
+            raise StoreError(f"another reader of this process goes on with {self.feed.source.topic}")
+        return self.feed.step()
+
+    def get_current(self) -> Poll:
+        return self.feed.poll
+
+    def get_current_timestamp(self) -> Timestamp:
+        return Timestamp.now()
+
+    def get_watermark(self) -> Timestamp:
+        return MAX_TIMESTAMP if _stopped.is_set() else Timestamp.now()
+
+    def get_checkpoint_mark(self) -> CheckpointMark:
+        if self.feed.reader is self:
+            self.feed.settled = True  # it is asked for when the steps behind it are done
+        return self.feed.mark
+
+    def close(self) -> None:
+        feed = self.feed
+        kept = feed.source.keep and feed.settled and not _stopped.is_set()
+        if feed.reader is self and not kept:
+            feed.leave()
+
+
+class _Feed:
+    """A connection to Kafka and where it stands."""
+
     def __init__(self, source: PacketSource) -> None:
         self.source = source
+        self.reader: _Reader | None = None
         self.lane = uuid.uuid4().hex
         self.poll = Poll(self.lane, source.topic)
         self.consumer: Any = None
         self.places: dict[int, Any] = {}
+        self.polls = 0
+        self.settled = True  # whether everything that was given is worked off
         self.given: list[int] | None = None  # what the group has given and was not begun with yet
+        if source.keep:
+            _KEPT[source.name] = self
 
-    def start(self) -> bool:
+    @property
+    def mark(self) -> _Mark:
+        return _Mark(self.lane, self.polls)
+
+    def step(self) -> bool:
+        """To the next poll; False when it is to end.
+
+        Raises:
+            StoreError: Kafka fails.
+        """
+        if self.consumer is not None and _stopped.is_set():
+            return False
+        self.settled = False
         with _kafka_errors():
-            return self._start()
+            if not (self._start() if self.consumer is None else self._advance()):
+                return False
+        self.polls += 1
+        return True
+
+    def leave(self) -> None:
+        """Let go of the connection."""
+        if self.consumer is not None:
+            self.consumer.close()
+        if _KEPT.get(self.source.name) is self:
+            del _KEPT[self.source.name]
 
     def _start(self) -> bool:
         from kafka import KafkaConsumer
@@ -178,12 +273,6 @@ class _Reader(UnboundedReader):
             _stopped.wait(_TOPIC_S)
         return []
 
-    def advance(self) -> bool:
-        if _stopped.is_set():
-            return False
-        with _kafka_errors():
-            return self._advance()
-
     def _advance(self) -> bool:
         records: list[Record] = []
         polled = self.consumer.poll(POLL_MS, max_records=MAX_RECORDS)
@@ -210,22 +299,6 @@ class _Reader(UnboundedReader):
             return None
         return sum(max(0, end - position) for position, end in ends)
 
-    def get_current(self) -> Poll:
-        return self.poll
-
-    def get_current_timestamp(self) -> Timestamp:
-        return Timestamp.now()
-
-    def get_watermark(self) -> Timestamp:
-        return MAX_TIMESTAMP if _stopped.is_set() else Timestamp.now()
-
-    def get_checkpoint_mark(self) -> CheckpointMark:
-        return _Mark()
-
-    def close(self) -> None:
-        if self.consumer is not None:
-            self.consumer.close()
-
 
 def _membership(group: str) -> dict[str, Any]:
     """The settings of a member of a consumer group: neighbouring partitions stay together."""
@@ -239,16 +312,16 @@ def _membership(group: str) -> dict[str, Any]:
     }
 
 
-def _listener(reader: _Reader) -> Any:
+def _listener(feed: _Feed) -> Any:
     """Notes, in a thread of kafka-python, what the group gives: nothing between taking and giving."""
     from kafka import ConsumerRebalanceListener
 
     class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         def on_partitions_revoked(self, revoked: Any) -> None:
-            reader.given = []
+            feed.given = []
 
         def on_partitions_assigned(self, assigned: Any) -> None:
-            reader.given = sorted(place.partition for place in assigned)
+            feed.given = sorted(place.partition for place in assigned)
 
     return Listener()
 

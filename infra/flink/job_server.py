@@ -22,6 +22,9 @@ from typing import IO, Self
 from infra import java
 
 POM = Path(__file__).with_name("pom.xml")
+JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+for _package in ("lang", "util", "net", "nio", "util.concurrent", "lang.invoke"):
+    JVM += ["--add-opens", f"java.base/java.{_package}=ALL-UNNAMED"]
 MAIN = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 
 
@@ -67,9 +70,7 @@ class JobServer:
         return self
 
     def _start(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
-        command = ["java", "-Xmx768m", "-XX:+UseSerialGC", f"-Djava.io.tmpdir={self._folder}"]
-        for package in ("lang", "util", "net", "nio", "util.concurrent", "lang.invoke"):
-            command += ["--add-opens", f"java.base/java.{package}=ALL-UNNAMED"]
+        command = ["java", "-Xmx768m", *JVM, f"-Djava.io.tmpdir={self._folder}"]
         ports = ["--job-port", str(self.job_port), "--artifact-port", str(self.artifact_port)]
         server = [*ports, "--expansion-port", "-1", "--flink-master", self.flink_master]
         return subprocess.Popen(

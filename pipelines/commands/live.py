@@ -93,6 +93,14 @@ def _numbers(text: str) -> tuple[int, ...]:
     help="Where it says which packet is in hand, so that one that kills the process is refused on the third "
     "start. It must outlive the process. [default: ~/.cache/moodstream/live]",
 )
+@click.option(
+    "--beam",
+    "beam_options",
+    metavar="OPTION",
+    multiple=True,
+    help="An option for Beam, e.g. --beam=--runner=PortableRunner for Flink (docs/live.md); may be given "
+    "several times.",
+)
 @operation_options
 def live(
     bootstrap: str,
@@ -111,6 +119,7 @@ def live(
     payloads_from: tuple[str, ...],
     max_payload_mb: int,
     state_dir: str | None,
+    beam_options: tuple[str, ...],
     metrics_port: int | None,
     log_json: bool,
 ) -> None:
@@ -155,6 +164,8 @@ def live(
             claims=Claims(payloads_from, max_payload_mb << 20),
             in_hand=str(Path(state_dir or default_folder(), prefix + group)),
         ),
+        beam_options=beam_options,
+        bundle_s=1.0 if beam_options else 60.0,
     )
     metrics = None if metrics_port is None else Metrics()
     with logs(log_json), serving(metrics, metrics_port):

@@ -1,11 +1,13 @@
 """A live process for tests, with fake models: reads, commits, and dies where it is told to.
 
     python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP [MOMENT COUNT | patient [share | PARTITIONS]]
+    python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP flink OPTION...
 
 With MOMENT (`begun`, `sent`, `ready`, `committed`) it kills itself there, in its COUNTth transaction. Into
 the file that LIVE_WORKER_MOMENT names it writes the moment it is at: whoever kills it knows what was hit.
 With `patient` it is the whole run, which goes on after failures, alone, as a member of its group or for these
 partitions (`0,1`); it serves measures at a port that it writes, as the first line, to its standard output.
+With `flink` it sends the pipeline to another runner, with these options, and stays until the job ends.
 """
 
 import logging
@@ -23,6 +25,7 @@ from moodstream.pipelines.monitor import serving
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
 from moodstream.transforms import source_kafka
 from moodstream.transforms.elements import Recovered
+from moodstream.transforms.engine import Engine
 from moodstream.transforms.session import Settings
 from moodstream.transforms.stream import LiveSettings
 from tests.support.fake_engine import FakeEngine
@@ -58,11 +61,20 @@ class DyingSink(KafkaSink):
 
 def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
     topics = Topics(f"{group}.")
-    return LiveConfig(Cluster(bootstrap), topic, group, topics, settings=Settings(), timing=TIMING)
+    timing = replace(TIMING, in_hand=os.environ.get("LIVE_WORKER_HAND", ""))
+    return LiveConfig(Cluster(bootstrap), topic, group, topics, settings=Settings(), timing=timing)
 
 
-def main(bootstrap: str, topic: str, group: str, moment: str = "", more: str = "") -> int:
+def engine_of() -> Engine:
+    """Fake models, or real ones where LIVE_WORKER_MODELS says so."""
+    return Engine() if os.environ.get("LIVE_WORKER_MODELS") == "real" else FakeEngine()
+
+
+def main(bootstrap: str, topic: str, group: str, moment: str = "", more: str = "", *options: str) -> int:
     config = config_of(bootstrap, topic, group)
+    if moment == "flink":
+        run_once(replace(config, beam_options=(more, *options), bundle_s=1.0), engine=FakeEngine())
+        return 0
     if moment == "patient":
         metrics = Metrics()
         source_kafka._SESSION_MS = 3_000  # what a dead member costs the others, shorter than in earnest
@@ -78,7 +90,7 @@ def main(bootstrap: str, topic: str, group: str, moment: str = "", more: str = "
     with stopping():
         print("ready", flush=True)
         try:
-            run_once(config, sink, FakeEngine())
+            run_once(config, sink, engine_of())
         except FencedError:
             return FENCED
     return 0
