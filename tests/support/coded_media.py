@@ -1,4 +1,7 @@
-"""The same sound in every coding that packets may have; made once a process."""
+"""The same sound in every coding that packets may have; made once a process.
+
+python -m tests.support.coded_media     what each costs: lag of the sound behind its bytes, size of a snapshot
+"""
 
 import io
 import tempfile
@@ -7,6 +10,8 @@ from pathlib import Path
 
 from moodstream.transforms.decode import decode
 from moodstream.transforms.elements import Clip
+from moodstream.transforms.state import pack
+from moodstream.transforms.streamed import open_decoder
 from tests.support.media_files import encode, sound
 
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "400000"}
@@ -63,3 +68,36 @@ def coded(kind: str, seconds: float = 2.7, seed: int = 1) -> bytes:
 def decoded(kind: str, seconds: float = 2.7, seed: int = 1) -> Clip:
     """What batch hears in it."""
     return decode(Pipe(coded(kind, seconds, seed)))  # type: ignore[arg-type]
+
+
+def lag_ms(kind: str, seconds: float = 20.0) -> tuple[float, float]:
+    """How far the sound stays behind the bytes, ms: the mean, and the most, after the first second."""
+    data, stream, heard, lags = coded(kind, seconds), open_decoder(KINDS[kind][0]), 0, []
+    for at in range(0, len(data), 64):
+        heard += sum(one.samples.shape[1] for one in stream.push(data[at : at + 64]) if isinstance(one, Clip))
+        now_s = seconds * at / len(data)
+        if now_s > 1 and stream.rate_hz:
+            lags.append(1000 * max(now_s - heard / stream.rate_hz, 0.0))
+    return sum(lags) / len(lags), max(lags)
+
+
+def state_bytes(kind: str, seconds: float = 20.0) -> int:
+    """The most that a snapshot holds of a decoder."""
+    data, stream, most = coded(kind, seconds), open_decoder(KINDS[kind][0]), 0
+    for at in range(0, len(data), 4_000):
+        for _ in stream.push(data[at : at + 4_000]):
+            pass
+        most = max(most, len(pack(stream.state())))
+    return most
+
+
+def main() -> None:
+    """Print what docs/packets.md says of each coding."""
+    print("| coding | mean lag, ms | largest lag, ms | snapshot, kB |\n|---|---|---|---|")
+    for kind in KINDS:
+        mean, most = lag_ms(kind)
+        print(f"| {kind} ({KINDS[kind][0]}) | {mean:.0f} | {most:.0f} | {state_bytes(kind) / 1000:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
