@@ -44,6 +44,7 @@ from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
 
 _LINGER = 2  # windows: so long after its end, what a stream has had before is a late duplicate
+_MOST_PTS_MS = 172_800_000  # two days: a first packet that says more has another clock than ours
 _HEAD = struct.Struct(">BQQ")
 _OPEN, _CLOSED = 1, 2
 
@@ -309,7 +310,7 @@ class Partition:
             take,
             f"{record.reference}@{record.time_ms}",  # where it began, and when
             self.name,
-            record.time_ms - pts_ms,
+            record.time_ms - (pts_ms if pts_ms <= _MOST_PTS_MS else 0),
             self.engine,
             self.settings,
             self.timing,

@@ -49,6 +49,7 @@ POLL_MS = 50
 MAX_RECORDS = 500  # in one poll: what is worked off in one commit
 _TOPIC_S = 1.0  # between two looks for a topic that does not exist yet
 _SESSION_MS = 10_000  # a member of a group that is silent for so long has lost its partitions
+_CREATE_TIME = 0  # as the protocol calls it
 _SKEW_MS = 5_000  # by how much this clock may be ahead of the broker's
 _log = logging.getLogger(__name__)
 _stopped = threading.Event()
@@ -97,6 +98,18 @@ class _Mark(CheckpointMark):
 
 
 _KEPT: dict[str, "_Feed"] = {}  # of this process, across bundles
+
+
+def _stamp(record: Any) -> int:
+    """When a record came, ms since 1970.
+
+    Where the topic lets senders say it (`CreateTime`), one of them may be far in the future, and everything
+    that waits by this clock would be given up: so it cannot be later than now.
+    """
+    stamp_ms = max(int(record.timestamp), 0)
+    if record.timestamp_type == _CREATE_TIME:
+        stamp_ms = min(stamp_ms, int(time.time() * 1000) + _SKEW_MS)
+    return stamp_ms
 
 
 class PacketSource(UnboundedSource):
@@ -282,7 +295,7 @@ class _Feed:
             return True
         for found in polled.values():
             records += [
-                Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, tuple(r.headers or ()))
+                Record(r.topic, r.partition, r.offset, _stamp(r), r.key, r.value, tuple(r.headers or ()))
                 for r in found
             ]
         lag = self._lag()

@@ -175,6 +175,15 @@ def test_a_bomb_is_cut_off_and_the_stream_goes_on(monkeypatch: pytest.MonkeyPatc
     assert 20_000 < listed(rows, "media")[0]["duration_ms"] < 30_000
 
 
+@pytest.mark.parametrize("pts_ms", [1 << 53, 1_700_000_000_000, 3_600_000, 0])
+def test_whatever_the_senders_clock_says_rows_have_a_time(pts_ms: int) -> None:
+    packets = [replace(packet, pts_ms=pts_ms) for packet in call("m", 1)]
+    rows = run([record(packet, n, START_MS + 40 * n) for n, packet in enumerate(packets)])
+    assert listed(rows, "media")[0]["duration_ms"] == 4_000
+    first = listed(rows, "curve")[0]["event_time"].timestamp() * 1000
+    assert START_MS - 3_600_000 <= first <= START_MS
+
+
 @pytest.mark.parametrize(
     "media_id", ["../../etc/passwd", "a/../../b", "x'; DROP TABLE curve; --", "%2e%2e/x", "é🎵", "a b"]
 )
