@@ -6,12 +6,11 @@ half-open in cells. However they are cut into pushes, the rings are the same.
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from moodstream.transforms.rules import Rule, in_cells
 
@@ -58,13 +57,18 @@ class Line:
 
     Example:
         >>> line = Line(Rule("loud", "loudness_lufs", above=-20, for_s=1), live=False)
-        >>> rings = line.push(0, np.array([-30.0, -18, -16, np.nan, -40]))
+        >>> rings = line.push(0, [-30.0, -18, -16, math.nan, -40])
         >>> [(ring.start_cell, ring.end_cell, ring.value) for ring in rings]
         [(1, 3, -17.0)]
     """
 
     def __init__(self, rule: Rule, *, live: bool) -> None:
         self.rule, self.live = rule, live
+        self._threshold, self._is_low = rule.threshold, rule.is_low
+        self._at_close, self._over = rule.part.at_close, rule.over_s > 0
+        self._low = in_cells(rule.part.from_s)
+        self._stop = math.inf if rule.part.to_s is None else in_cells(rule.part.to_s)
+        self._pause, self._every = in_cells(rule.pause_s), in_cells(rule.every_s)
         self._next = 0  # cell
         self._run: _Run | None = None
         self._known = 0  # cells of the part with a value
@@ -72,32 +76,38 @@ class Line:
         self._rung, self._last_rang = 0, _NONE
         self._is_over = False  # the part of an absence
         self._window: deque[float] = deque(maxlen=max(1, in_cells(rule.over_s)))
-        self._kept = np.zeros((0, 3))  # for the end: cell, run (or none) and value of cells
+        self._kept: list[tuple[int, int, float]] = []  # for the end: cell, run (or none) and value of cells
         self._runs = 0
 
-    def push(self, start: int, values: npt.NDArray[np.float64]) -> list[Ring]:
+    def push(self, start: int, values: Sequence[float]) -> list[Ring]:
         """The values of the next cells."""
-        if self.rule.part.at_close:
+        if self._over:
+            values = [self._mean(value) for value in values]
+        self._next = start + len(values)
+        if self._at_close:
             self._keep(start, values)
             return []
         rings: list[Ring] = []
-        low, high = in_cells(self.rule.part.from_s), self.rule.part.to_s
-        stop = math.inf if high is None else in_cells(high)
-        for cell, value in enumerate(values.tolist(), start):
-            self._next = cell + 1
-            if self.rule.over_s:
-                value = self._mean(value)
-            if low <= cell < stop:
-                self._judge(cell, value, rings)
-            elif cell >= stop and not self._is_over:
-                rings += self._finish(int(stop))
+        for cell, value in enumerate(values, start):
+            if self._low <= cell < self._stop:
+                if value != value:
+                    if self._run is not None and cell - self._run.last > self._pause:
+                        rings += self._end_run()
+                    continue
+                self._known += 1
+                if (value < self._threshold) if self._is_low else (value > self._threshold):
+                    self._grow(cell, value, rings)
+                elif self._run is not None:
+                    rings += self._end_run()
+            elif cell >= self._stop and not self._is_over:
+                rings += self._finish(int(self._stop), cell + 1)
         return rings
 
     def close(self, cells: int) -> list[Ring]:
         """The media is over after so many cells."""
-        if self.rule.part.at_close:
+        if self._at_close:
             return self._judge_kept(cells)
-        return [] if self._is_over else self._finish(self.rule.part.cells(cells)[1])
+        return [] if self._is_over else self._finish(self.rule.part.cells(cells)[1], self._next)
 
     def sum_up(self, cells: int, value: float) -> list[Ring]:
         """A rule about the media as a whole: one value, NaN where there is none."""
@@ -119,8 +129,8 @@ class Line:
             "last_rang": self._last_rang,
             "is_over": self._is_over,
             "window": np.array(self._window),
-            "cells": self._kept[:, :2].astype(np.int32),
-            "values": self._kept[:, 2].copy(),
+            "cells": np.array([kept[:2] for kept in self._kept], np.int32).reshape(-1, 2),
+            "values": np.array([kept[2] for kept in self._kept], np.float64),
             "runs": self._runs,
         }
 
@@ -130,7 +140,10 @@ class Line:
         self._rung, self._last_rang, self._is_over = state["rung"], state["last_rang"], state["is_over"]
         self._run = None if state["run"] is None else _Run(*state["run"])
         self._window.extend(state["window"].tolist())
-        self._kept = np.column_stack([state["cells"].astype(np.float64), state["values"]])
+        self._kept = [
+            (cell, run, value)
+            for (cell, run), value in zip(state["cells"].tolist(), state["values"].tolist(), strict=True)
+        ]
         self._runs = state["runs"]
 
     # ------------------------------------------------------------ while it goes on
@@ -139,26 +152,20 @@ class Line:
         """The mean of the window that ends with this value."""
         self._window.append(value)
         known = [each for each in self._window if not math.isnan(each)]
-        if len(self._window) < in_cells(self.rule.over_s) or len(known) < _LEAST_KNOWN * len(self._window):
+        if len(self._window) < (self._window.maxlen or 0) or len(known) < _LEAST_KNOWN * len(self._window):
             return math.nan
         return math.fsum(known) / len(known)
 
-    def _judge(self, cell: int, value: float, rings: list[Ring]) -> None:
-        rule, run = self.rule, self._run
-        if math.isnan(value):
-            if run is not None and cell - run.last > in_cells(rule.pause_s):
-                rings += self._end_run()
-            return
-        self._known += 1
-        if not rule.holds(value):
-            rings += self._end_run()
-            return
+    def _grow(self, cell: int, value: float, rings: list[Ring]) -> None:
+        """A cell that fulfils the rule."""
+        run = self._run
         if run is None:
             run = self._run = _Run(cell, cell, 0, 0.0, value, cell)
         run.last, run.held, run.total = cell, run.held + 1, run.total + value
-        if (value < run.worst) if rule.is_low else (value > run.worst):
+        if (value < run.worst) if self._is_low else (value > run.worst):
             run.worst, run.worst_cell = value, cell
-        if run.rang == _NONE and run.held >= rule.cells and not rule.negate and self._may_ring(cell):
+        is_new = run.rang == _NONE and not self.rule.negate
+        if is_new and run.held >= self.rule.cells and self._may_ring(cell):
             run.rang, self._last_rang, self._rung = cell, cell, self._rung + 1
             if self.live:
                 rings.append(replace(_ring(run), revision=0, is_final=False))
@@ -167,7 +174,7 @@ class Line:
         rule = self.rule
         if rule.at_most is not None and self._rung >= rule.at_most:
             return False
-        return self._last_rang == _NONE or cell - self._last_rang >= in_cells(rule.every_s)
+        return self._last_rang == _NONE or cell - self._last_rang >= self._every
 
     def _end_run(self) -> list[Ring]:
         run, self._run = self._run, None
@@ -176,12 +183,11 @@ class Line:
         self._longest = max(self._longest, run.held)
         return [replace(_ring(run), revision=int(self.live))] if run.rang != _NONE else []
 
-    def _finish(self, stop: int) -> list[Ring]:
+    def _finish(self, stop: int, told: int) -> list[Ring]:
         """The part is over: the run that still goes on, and whether what was to come did not."""
         self._is_over = True
         rings = self._end_run()
-        begin = in_cells(self.rule.part.from_s)
-        return [*rings, *self._absence(begin, stop, self._known, self._longest, max(stop, self._next))]
+        return [*rings, *self._absence(self._low, stop, self._known, self._longest, max(stop, told))]
 
     def _absence(self, start: int, stop: int, known: int, longest: int, told: int) -> list[Ring]:
         need = self.rule.cells
@@ -191,48 +197,45 @@ class Line:
 
     # ------------------------------------------------------------ at the end
 
-    def _keep(self, start: int, values: npt.NDArray[np.float64]) -> None:
+    def _keep(self, start: int, values: Sequence[float]) -> None:
         """Note the cells that may count in the end, each with its run."""
-        rule, kept = self.rule, []
-        for cell, value in enumerate(values.tolist(), start):
-            self._next = cell + 1
-            if rule.over_s:
-                value = self._mean(value)
+        for cell, value in enumerate(values, start):
             run = self._run
-            if math.isnan(value):
-                if run is not None and cell - run.last > in_cells(rule.pause_s):
+            if value != value:
+                if run is not None and cell - run.last > self._pause:
                     self._run = None
-            elif rule.holds(value):
+            elif (value < self._threshold) if self._is_low else (value > self._threshold):
                 if run is None:
                     self._runs += 1
                     run = self._run = _Run(cell, cell, 0, 0.0, value, cell)
                 run.last = cell
-                kept.append((cell, self._runs, value))
+                self._kept.append((cell, self._runs, value))
             else:
                 self._run = None
-                if rule.negate:
-                    kept.append((cell, _NONE, value))
-        if kept:
-            self._kept = np.concatenate([self._kept, kept])
-        if len(self._kept) and self._next // _PRUNE_CELLS != start // _PRUNE_CELLS:
-            self._kept = self._kept[self._kept[:, 0] >= rule.part.earliest(self._next)]
+                if self.rule.negate:
+                    self._kept.append((cell, _NONE, value))
+        if self._kept and self._next // _PRUNE_CELLS != start // _PRUNE_CELLS:
+            earliest = self.rule.part.earliest(self._next)
+            self._kept = [kept for kept in self._kept if kept[0] >= earliest]
 
     def _judge_kept(self, cells: int) -> list[Ring]:
         rule = self.rule
         low, high = rule.part.cells(cells)
-        kept = self._kept[(self._kept[:, 0] >= low) & (self._kept[:, 0] < high)]
+        kept = [each for each in self._kept if low <= each[0] < high]
+        runs: dict[int, list[tuple[int, float]]] = {}
+        for cell, run, value in kept:
+            if run != _NONE:
+                runs.setdefault(run, []).append((cell, value))
         rings, longest = [], 0
-        for number in np.unique(kept[kept[:, 1] != _NONE, 1]):
-            own = kept[kept[:, 1] == number]
+        for own in runs.values():
             longest = max(longest, len(own))
-            first = int(own[0, 0])
+            first, last = own[0][0], own[-1][0]
             if rule.negate or len(own) < rule.cells or not self._may_ring(first):
                 continue
             self._last_rang, self._rung = first, self._rung + 1
-            place = int((own[:, 2].argmin if rule.is_low else own[:, 2].argmax)())
-            mean = math.fsum(own[:, 2]) / len(own)
-            end = int(own[-1, 0]) + 1
-            rings.append(Ring(first, end, mean, float(own[place, 2]), int(own[place, 0]), len(own), cells))
+            worst_cell, worst = (min if self._is_low else max)(own, key=lambda one: one[1])
+            mean = math.fsum(value for _, value in own) / len(own)
+            rings.append(Ring(first, last + 1, mean, worst, worst_cell, len(own), cells))
         return [*rings, *self._absence(low, high, len(kept), longest, cells)]
 
 

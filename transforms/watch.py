@@ -17,7 +17,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from moodstream.models.base import ACTIVITIES, DIMENSIONS, HAS_MUSIC, HAS_SPEECH, STEP_MS
@@ -27,10 +26,13 @@ from moodstream.transforms.line import Line, Ring
 from moodstream.transforms.rules import SIDES, SUMMARIES, WHOLE, Rule
 from moodstream.transforms.tables import to_table
 
-Double = npt.NDArray[np.float64]
 CALL = "call"  # the channel of alerts about a call as a whole
 MIX = "mix"
-_SILENT = np.array([activity == "silence" for activity in ACTIVITIES])
+_SWITCHES = {  # by activity
+    "talk": HAS_SPEECH.astype(float).tolist(),
+    "music": HAS_MUSIC.astype(float).tolist(),
+    "silence": [float(activity == "silence") for activity in ACTIVITIES],
+}
 
 
 class Watch:
@@ -43,16 +45,20 @@ class Watch:
 
     def __init__(self, rules: Sequence[Rule], *, live: bool) -> None:
         self.rules, self.live = tuple(rules), live
+        self._digests = {rule.digest: rule for rule in self.rules}
         self._lines: dict[tuple[str, str, str], tuple[SpanInfo, Line]] = {}  # by rule, channel, modality
-        self._across = [rule for rule in self.rules if rule.value in (*SIDES, *WHOLE)]
+        self._plans: dict[tuple[str, str, bool], list[tuple[Rule, Line]]] = {}  # which a track's cells go to
+        self._across = [
+            (digest, rule) for digest, rule in self._digests.items() if rule.value in (*SIDES, *WHOLE)
+        ]
         self._sides: dict[str, SpanInfo | None] = {}  # channels, by when they were opened
-        self._talk: dict[str, Double] = {}  # of cells from `_at` on, by channel
+        self._talk: dict[str, list[float]] = {}  # of cells from `_at` on, by channel: 0 or 1
         self._at = 0  # cells of all sides that are judged together
 
     def open(self, channel: str) -> None:
         """There is a channel, whose cells will come."""
         self._sides.setdefault(channel, None)
-        self._talk.setdefault(channel, np.zeros(0))
+        self._talk.setdefault(channel, [])
 
     def push(self, info: SpanInfo, block: CurveBlock, *, is_main: bool) -> list[Alert]:
         """The next final cells of a track.
@@ -63,26 +69,22 @@ class Watch:
             is_main: whether it is the track of its channel that tells every cell.
         """
         alerts: list[Alert] = []
-        lost = block.reasons == "gap"
-        for rule in self.rules:
-            is_meant = rule.modality == info.modality if rule.modality else is_main
-            if rule in self._across or not is_meant or not rule.is_on(info.channel, info.role):
-                continue
-            line = self._line(rule, info)
-            if rule.value not in SUMMARIES:
-                values = np.where(lost, np.nan, _values(rule.value, block))
-                alerts += self._alerts(rule, info, line.push(block.start, values))
+        lost = [reason == "gap" for reason in block.reasons.tolist()]
+        values: dict[str, list[float]] = {}
+        for rule, line in self._plan(info, is_main):
+            if rule.value not in values:
+                values[rule.value] = _without(lost, _values(rule.value, block))
+            if rings := line.push(block.start, values[rule.value]):
+                alerts += self._alerts(rule, info, rings)
         if is_main and self._across:
             self.open(info.channel)
             self._sides[info.channel] = info
-            talks = np.where(lost, np.nan, HAS_SPEECH[block.activity])
             if not self._at and not any(map(len, self._talk.values())):
                 self._at = block.start  # rules that were not there before
             known = self._talk[info.channel]
             missing = block.start - self._at - len(known)  # below 0 where a side joined late
-            self._talk[info.channel] = np.concatenate(
-                [known, np.zeros(max(0, missing)), talks[max(0, -missing) :]]
-            )
+            known += [0.0] * missing
+            known += _without(lost, _values("talk", block))[max(0, -missing) :]
             alerts += self._judge_together()
         return alerts
 
@@ -96,9 +98,8 @@ class Watch:
         alerts = self._judge_together(at_end=True) if self._across else []
         cells = -(-duration_ms // STEP_MS)
         told = {(row["channel"], row["modality"]): row for row in _rows(summaries)}
-        by_digest = {rule.digest: rule for rule in self.rules}
         for (digest, _, _), (info, line) in self._lines.items():
-            rule = by_digest[digest]
+            rule = self._digests[digest]
             if rule.value in SUMMARIES:
                 value = _summed(rule.value, told.get((info.channel, info.modality), {}))
                 rings = line.sum_up(cells, value)
@@ -114,18 +115,17 @@ class Watch:
                 [digest, asdict(info), line.state()] for (digest, *_), (info, line) in self._lines.items()
             ],
             "sides": [[name, None if info is None else asdict(info)] for name, info in self._sides.items()],
-            "talk": {name: values.astype(np.float16) for name, values in self._talk.items()},
+            "talk": {name: np.array(values, np.float16) for name, values in self._talk.items()},
             "at": self._at,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()`; rules that it does not know begin now, and those that are gone end."""
-        by_digest = {rule.digest: rule for rule in self.rules}
         for digest, info, saved in state["lines"]:
-            if digest in by_digest:
-                self._line(by_digest[digest], SpanInfo(**info)).restore(saved)
+            if digest in self._digests:
+                self._line(digest, SpanInfo(**info)).restore(saved)
         self._sides = {name: None if info is None else SpanInfo(**info) for name, info in state["sides"]}
-        self._talk = {name: values.astype(np.float64) for name, values in state["talk"].items()}
+        self._talk = {name: values.tolist() for name, values in state["talk"].items()}
         self._at = state["at"]
 
     # ------------------------------------------------------------ sides together
@@ -136,36 +136,52 @@ class Watch:
         upto = (max if at_end else min)(map(len, self._talk.values()), default=0)
         if not upto:
             return alerts
-        n = len(self._talk)
-        talk = np.zeros((n, upto))
-        for row, (name, known) in enumerate(self._talk.items()):
-            talk[row, : min(upto, len(known))] = known[:upto]
+        columns = []
+        for name, known in self._talk.items():
+            columns.append([*known[:upto], *[0.0] * (upto - len(known))])
             self._talk[name] = known[upto:]
         start, self._at = self._at, self._at + upto
-        talkers = np.nansum(talk, axis=0)
-        lost = np.isnan(talk)
+        talkers = [sum(side == 1 for side in cell) for cell in zip(*columns, strict=True)]
         infos = [(info, row) for row, info in enumerate(self._sides.values()) if info is not None]
-        for rule in self._across:
+        for digest, rule in self._across:
             if rule.value in WHOLE:
                 info = infos[0][0]
                 whole = replace(info, channel=MIX if info.channel == MIX else CALL, role=None)
-                values = np.where(lost.any(axis=0), np.nan, talkers == 0)
                 if rule.value == "elapsed_s":
-                    values = (np.arange(start, start + upto) + 1) * STEP_MS / 1000
-                alerts += self._alerts(rule, whole, self._line(rule, whole).push(start, values))
+                    values = [(cell + 1) * STEP_MS / 1000 for cell in range(start, self._at)]
+                else:
+                    cells = zip(*columns, strict=True)
+                    pairs = zip(talkers, cells, strict=True)
+                    values = [math.nan if any(map(math.isnan, cell)) else float(not n) for n, cell in pairs]
+                alerts += self._alerts(rule, whole, self._line(digest, whole).push(start, values))
                 continue
             for info, row in infos:
                 if rule.is_on(info.channel, info.role):
-                    values = np.where(lost[row], np.nan, (talk[row] > 0) & (talkers > 1))
-                    alerts += self._alerts(rule, info, self._line(rule, info).push(start, values))
+                    own = zip(columns[row], talkers, strict=True)
+                    values = [math.nan if math.isnan(side) else float(side == 1 and n > 1) for side, n in own]
+                    alerts += self._alerts(rule, info, self._line(digest, info).push(start, values))
         return alerts
 
     # ------------------------------------------------------------ lines and rows
 
-    def _line(self, rule: Rule, info: SpanInfo) -> Line:
-        key = rule.digest, info.channel, info.modality
+    def _plan(self, info: SpanInfo, is_main: bool) -> list[tuple[Rule, Line]]:
+        """The rules that a track's own cells are judged by, each with its line."""
+        key = info.channel, info.modality, is_main
+        if key not in self._plans:
+            self._plans[key] = []
+            for digest, rule in self._digests.items():
+                is_meant = rule.modality == info.modality if rule.modality else is_main
+                if (digest, rule) in self._across or not is_meant or not rule.is_on(info.channel, info.role):
+                    continue
+                line = self._line(digest, info)
+                if rule.value not in SUMMARIES:
+                    self._plans[key].append((rule, line))
+        return self._plans[key]
+
+    def _line(self, digest: str, info: SpanInfo) -> Line:
+        key = digest, info.channel, info.modality
         if key not in self._lines:
-            self._lines[key] = info, Line(rule, live=self.live)
+            self._lines[key] = info, Line(self._digests[digest], live=self.live)
         return self._lines[key][1]
 
     def _alerts(
@@ -233,21 +249,26 @@ def _summed(value: str, row: Mapping[str, Any]) -> float:
     return math.nan if number is None else float(number)
 
 
-def _values(name: str, block: CurveBlock) -> Double:
-    """A value of the curve's rows, [n]."""
-    values: Double
-    unknown = np.full(len(block), np.nan)
+def _values(name: str, block: CurveBlock) -> list[float]:
+    """A value of the curve's rows, [n]; NaN where there is none."""
     if name == "loudness_lufs":
-        values = block.loudness.astype(np.float64)
-    elif name in ("talk", "silence", "music"):
-        is_so = {"talk": HAS_SPEECH, "music": HAS_MUSIC, "silence": _SILENT}[name]
-        return is_so[block.activity].astype(np.float64)
-    elif name in block.labels:
-        values = np.where(block.estimated, block.scores[:, block.labels.index(name)], np.nan)
+        known = block.loudness.tolist()
+        return [value if math.isfinite(value) else math.nan for value in known]
+    if name in _SWITCHES:
+        return [_SWITCHES[name][activity] for activity in block.activity.tolist()]
+    if name in block.labels:
+        column = block.scores[:, block.labels.index(name)]
     else:
         of, is_std = name.removesuffix("_std"), name.endswith("_std")
         if of not in DIMENSIONS:
-            return unknown  # a label that this track does not have
+            return [math.nan] * len(block)  # a label that this track does not have
         column = (block.std if is_std else block.mean)[:, DIMENSIONS.index(of)]
-        values = np.where(block.estimated, column.astype(np.float64), np.nan)
-    return np.where(np.isfinite(values), values, np.nan)
+    pairs = zip(column.tolist(), block.estimated.tolist(), strict=True)
+    return [value if estimated and math.isfinite(value) else math.nan for value, estimated in pairs]
+
+
+def _without(lost: list[bool], values: list[float]) -> list[float]:
+    """Values, NaN where nothing was received."""
+    if not any(lost):
+        return values
+    return [math.nan if gone else value for gone, value in zip(lost, values, strict=True)]

@@ -50,7 +50,7 @@ RULES = st.builds(
 def rings(rule: Rule, values: list[float], cuts: list[int], *, live: bool, moved: bool) -> list[Ring]:
     line, at, found = Line(rule, live=live), 0, []
     for size in [*cuts, len(values)]:
-        found += line.push(at, np.array(values[at : at + size]))
+        found += line.push(at, values[at : at + size])
         at = min(len(values), at + size)
         if moved:
             state, line = unpack(pack(line.state())), Line(rule, live=live)
@@ -137,10 +137,10 @@ def test_rate_limits() -> None:
 def test_an_absence_rings_when_its_part_is_over() -> None:
     rule = Rule("r", "talk", for_s=2, part=Stretch(to_s=5), negate=True)
     line = Line(rule, live=True)
-    assert line.push(0, np.array([0.0] * 9 + [1.0])) == []
-    (ring,) = line.push(10, np.array([0.0]))
+    assert line.push(0, [0.0] * 9 + [1.0]) == []
+    (ring,) = line.push(10, [0.0])
     assert (ring.start_cell, ring.end_cell, ring.is_absence, ring.value) == (0, 10, True, 0.5)
-    assert line.push(11, np.array([0.0] * 50)) == line.close(61) == []
+    assert line.push(11, [0.0] * 50) == line.close(61) == []
     assert push(rule, [0.0, 1, 1, 1, 1] + [0.0] * 20) == []
     assert push(rule, [math.nan] * 30) == []  # nothing is known: nobody can say
     assert len(push(rule, [0.0] * 6)) == 1  # it ended before that
