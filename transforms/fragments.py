@@ -254,7 +254,7 @@ class Fragments:
                 end = max(end, at + size)
                 if track.number == self._sound and size <= MAX_PENDING:
                     self._wanted.append((at, size, pts))
-                elif track.kind == b"vide" and self._zero_s is None and track.ticks:
+                elif track.kind == b"vide" and self._zero_s is None and track.ticks and not self._released:
                     self._zero_s = Fraction(pts, track.ticks) + track.late_s
         self._wanted.sort()
         self._wanted = [one for one in self._wanted if one[0] >= base]

@@ -118,7 +118,7 @@ class TsPackets:
         payload = packet[at:]
         if pid == self._sound:
             return self._sounds(payload, starts=starts)
-        if pid == self._pictures and self._zero is None and starts:
+        if pid == self._pictures and starts and self._zero is None and not self._released:
             self._zero = _pes_header(payload)[0]
         elif pid == 0 or pid == self._pmt:
             self._section(pid, payload, starts=starts)

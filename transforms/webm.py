@@ -211,7 +211,7 @@ class Clusters:
 
     def _see(self, number: int, at: int) -> None:
         """A block of pictures passes: where do they start?"""
-        if number == self._pictures and self._pictures and self._zero is None:
+        if number == self._pictures and self._pictures and self._zero is None and not self._released:
             self._zero = self._time + int.from_bytes(self._data[at : at + 2], "big", signed=True)
 
     def _end_group(self, units: list[Unit], discard: int, *, when_over: bool = False) -> None:
