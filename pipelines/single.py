@@ -46,6 +46,11 @@ class Analysis:
         return self._frame("summary")
 
     @property
+    def alerts(self) -> pl.DataFrame:
+        """What the rules of the settings rang for."""
+        return self._frame("alert")
+
+    @property
     def media(self) -> pl.DataFrame:
         """One row about the media itself; none when nothing of it could be analysed."""
         return self._frame("media")
