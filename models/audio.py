@@ -100,11 +100,9 @@ class AudioModels:
         listening = (self.turns_card,) if self.turns_card else ()
         return {card.task: card.version for card in (*self.cards, *listening)}
 
-    def stream(
-        self, *, speech: bool = True, music: bool = True, early: bool = False, sparing: bool = False
-    ) -> CellStream:
-        """A new channel; see `CellStream`."""
-        return CellStream(self, speech=speech, music=music, early=early, sparing=sparing)
+    def stream(self, **choices: bool) -> CellStream:
+        """A new channel; see `CellStream` for the choices."""
+        return CellStream(self, **choices)
 
     def push(self, streams: Sequence[CellStream], sounds: Sequence[Float]) -> list[Said]:
         """Let many channels hear their next samples, as one batch."""

@@ -25,6 +25,7 @@ from moodstream.models.base import (
     HAS_MUSIC,
     HAS_SPEECH,
     HOP,
+    STEP_MS,
     AudioEstimates,
     Estimates,
     Float,
@@ -58,6 +59,8 @@ _MOST_SAMPLES = 128 * 8_000  # in one step: more gains nothing
 SPEECH, MUSIC, ACTIVITY = range(3)
 _BASE = 1  # where the base columns lie in a channel's memory
 _BANDED = PAST_FRAMES - 6  # of those, the ones of which only the modulation bands are still asked for
+VOICE_S = 20.0  # of a speaker, after which it is known how he sounds
+VOICED_WEIGHT = 1 + 2 * N_COLUMNS  # where the weight of voiced frames lies in sums, see `pooling`
 _HAS = (HAS_SPEECH, HAS_MUSIC)
 
 
@@ -89,6 +92,8 @@ class CellStream:
         speech, music: whether those models listen; what does not listen says nothing (NaN).
         early: whether early words are wanted.
         sparing: whether speech and music are judged only in cells where activity hears them.
+        one_voice: whether all speech here is one speaker's; then it is judged by how it differs from all
+            that was heard of the speaker so far, the more so the longer that is (see `trust`).
     """
 
     def __init__(
@@ -99,8 +104,9 @@ class CellStream:
         music: bool = True,
         early: bool = False,
         sparing: bool = False,
+        one_voice: bool = False,
     ) -> None:
-        self.models, self.early, self.sparing = models, early, sparing
+        self.models, self.early, self.sparing, self.one_voice = models, early, sparing, one_voice
         self.listening = tuple(at for at, yes in enumerate((speech, music, True)) if yes)
         self.harmony = HarmonyStream() if music and models.harmony else None
         self.played = torch.zeros(0, N_HARMONY)  # harmony of cells that the frames do not reach yet
@@ -164,7 +170,7 @@ class CellStream:
     def _measure(self) -> None:
         """Note what must be equal in channels that go together."""
         since = (self.next - self.first, self.told - self.first, self.summed - self.first, self.first == 0)
-        kind = (self.listening, self.early, self.sparing, *since)
+        kind = (self.listening, self.early, self.sparing, self.one_voice, *since)
         self.shape = (id(self.models), kind, tuple(part.shape for part in self.memory))
 
 
@@ -211,8 +217,9 @@ class _Batch:
         fixed = torch.cat((fixed, self._with_harmony(sums, sounds)), 1)
         known = fixed.shape[1]
         end = max(self._end(known, learned), self.begin)
-        said = self._judge(fixed, learned, end)
-        turns, so_far = self._turns(fixed, so_far, end)
+        usual, early, so_far = self._channel(fixed, so_far, end)
+        said = self._judge(fixed, learned, end, torch.cat((usual, early), 1))
+        turns = self._turns(fixed, usual, end)
         forget = max(end - self._past(), 0)
         memory = [samples, base, partial, kept(fixed, forget), so_far]
         for at, encoder_memory in memories.items():
@@ -295,19 +302,36 @@ class _Batch:
             (learned[at].shape[1] if at in learned else known) - self.models.networks[at].shape.future_cells
             for at in self.listening
         ]
-        if self.models.turns is not None and SPEECH in self.listening:
+        if SPEECH in self.listening and (self.models.turns is not None or self.streams[0].one_voice):
             ends.append(known - FUTURE)
         return min(ends)
 
+    def _channel(self, fixed: Tensor, so_far: Tensor, end: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums, in double precision, of all that was heard of a channel.
+
+        Returns:
+            up to `FUTURE` cells after each final one, [b, n, N_SUMS]; up to each early one, [b, m, N_SUMS];
+            and up to the last of the first kind, [b, N_SUMS].
+        """
+        if SPEECH not in self.listening:
+            none = so_far[:, None].expand(-1, 0, -1)
+            return none, none, so_far
+        known = fixed.shape[1]
+        ahead = min(end + FUTURE, known)
+        running = torch.cat((so_far[:, None], fixed[:, self.summed :, :N_SUMS].double()), 1).cumsum(1)
+        final = torch.arange(self.begin, end).add(1 + FUTURE).clamp(max=ahead) - self.summed
+        early = torch.arange(self.told if self.early else known, known).add(1) - self.summed
+        return running[:, final], running[:, early], running[:, ahead - self.summed]
+
     def _judge(
-        self, fixed: Tensor, learned: dict[int, Tensor], end: int
+        self, fixed: Tensor, learned: dict[int, Tensor], end: int, usual: Tensor
     ) -> dict[int, tuple[Estimates, Estimates]]:
         """By model what it says of all cells that became final, and early of others, [b, n, ...] each."""
         known = fixed.shape[1]
         told = self.told if self.early else known
         shape = (end - self.begin, known - told)
         cells = torch.cat((fixed[:, self.begin : end], fixed[:, told:]), 1)
-        activity = self._said(ACTIVITY, fixed, learned, end, told, None)
+        activity = self._said(ACTIVITY, fixed, learned, end, told)
         activity = Estimates(0, activity.mean, activity.std, _hush(activity.scores, cells))
         heard = decide(activity.scores.reshape(-1, len(ACTIVITIES)))
         said = {ACTIVITY: _split(activity, shape)}
@@ -315,7 +339,8 @@ class _Batch:
             network = self.models.networks[at]
             if at in self.listening:
                 only = _HAS[at][heard] if self.streams[0].sparing else None
-                said[at] = _split(self._said(at, fixed, learned, end, told, only), shape)
+                channel = usual if at == SPEECH and self.streams[0].one_voice else None
+                said[at] = _split(self._said(at, fixed, learned, end, told, only, channel), shape)
             else:
                 said[at] = _split(_nothing((len(fixed), sum(shape)), len(network.shape.labels)), shape)
         return said
@@ -327,9 +352,14 @@ class _Batch:
         learned: dict[int, Tensor],
         end: int,
         told: int,
-        only: Any,
+        only: Any = None,
+        channel: Tensor | None = None,
     ) -> Estimates:
-        """What one model says of the final and the early cells, [b, n, ...]; NaN outside of `only`."""
+        """What one model says of the final and the early cells, [b, n, ...]; NaN outside of `only`.
+
+        Args:
+            channel: sums [b, n, N_SUMS] of all that was heard of the speaker; None: judge without.
+        """
         network = self.models.networks[at]
         past, future = network.shape.past_cells, network.shape.future_cells
         known, lag = fixed.shape[1], _lag(network)
@@ -342,44 +372,45 @@ class _Batch:
             for of, late in ((learned.get(at, fixed[..., :0]), lag), (fixed, 0))
         ]
         size = rows[1].shape[:2]
-        mine, sums = (row.flatten(0, 1) for row in rows)
+        if channel is not None:
+            heard = torch.cat((torch.arange(self.begin, end), torch.arange(told, known))) + self.first + 1
+            sure = trust(channel, heard)
+            rows += [channel.float(), sure[..., None]]
+        mine, sums, *speaker = (row.flatten(0, 1) for row in rows)
         if only is None or only.all():
-            says = estimates_of(0, network, mine, sums)
+            says = estimates_of(0, network, mine, sums, *speaker)
         else:
             says = _nothing((len(sums),), len(network.shape.labels))
             if only.any():
                 few = torch.from_numpy(np.flatnonzero(only))
-                says = _placed(says, estimates_of(0, network, mine[few], sums[few]), only)
+                mine, sums, *speaker = (row[few] for row in (mine, sums, *speaker))
+                says = _placed(says, estimates_of(0, network, mine, sums, *speaker), only)
         return _mapped(says, lambda part: part.reshape(*size, part.shape[1]))
 
-    def _turns(self, fixed: Tensor, so_far: Tensor, end: int) -> tuple[Turns | None, Tensor]:
-        """What the diarization model says of the final cells, [b, n, ...]; the sums of a channel so far."""
+    def _turns(self, fixed: Tensor, channel: Tensor, end: int) -> Turns | None:
+        """What the diarization model says of the final cells, [b, n, ...]."""
         network = self.models.turns
         if network is None or SPEECH not in self.listening:
-            return None, so_far
-        fixed = fixed[..., :N_SUMS]
-        ahead = min(end + FUTURE, fixed.shape[1])
-        running = torch.cat((so_far[:, None], fixed[:, self.summed : ahead].double()), 1).cumsum(1)
-        at = torch.arange(self.begin, end).add(1 + FUTURE).clamp(max=ahead) - self.summed
-        n = end - self.begin
+            return None
+        fixed, n = fixed[..., :N_SUMS], end - self.begin
         spans = (_NEAR, _AROUND, *(side for pair in _SIDES for side in pair))
         sums = [_windows(fixed, self.begin, end, *span) for span in spans]
-        near, around, before, after, close_before, close_after, channel = (
-            statistics(torch.stack([*sums, running[:, at].float()]).flatten(1, 2)).unbind(0)
+        near, around, before, after, close_before, close_after, usual = (
+            statistics(torch.stack([*sums, channel.float()]).flatten(1, 2)).unbind(0)
             if n
             else torch.zeros(7, 0, 0).unbind(0)
         )
         if not n:
             size = len(network.shape.labels)
             none = np.zeros((len(fixed), 0, size), np.float32)
-            return Turns(none, none[..., 0]), running[:, -1]
+            return Turns(none, none[..., 0])
         scores, change = said_of_turns(
-            network, (near, around, channel), (after - before, close_after - close_before)
+            network, (near, around, usual), (after - before, close_after - close_before)
         )
         odds = change.reshape(len(fixed), n).numpy().copy()
         if self.first + self.begin == 0:
             odds[:, 0] = 0.0
-        return Turns(scores.reshape(len(fixed), n, -1).numpy(), odds), running[:, -1]
+        return Turns(scores.reshape(len(fixed), n, -1).numpy(), odds)
 
     # ------------------------------------------------------------ back to the channels
 
@@ -393,7 +424,7 @@ class _Batch:
         end, known, forget = counts
         parts = zip(*(part.unbind(0) for part in memory), strict=True)
         found = []
-        summed = self.summed if turns is None else min(end + FUTURE, known)
+        summed = min(end + FUTURE, known) if SPEECH in self.listening else self.summed
         for i, (stream, mine) in enumerate(zip(self.streams, parts, strict=True)):
             final, early = (
                 self._of(said, kind, i, start)
@@ -424,13 +455,36 @@ class _Batch:
         return AudioEstimates(start, said[ACTIVITY][kind].scores[i], speech, music)
 
 
-def estimates_of(start: int, network: Network, learned: Tensor, fixed: Tensor) -> Estimates:
-    """What a network says of n windows, by their learned and fixed sums."""
+def trust(channel: Tensor, heard: Tensor) -> Tensor:
+    """How far, 0..1, to judge by how a speaker usually sounds: [...], all of it from 20 s of voice on.
+
+    Args:
+        channel: [..., N_SUMS] sums of all that was heard. heard: [...] how many cells that were.
+    """
+    voiced = channel[..., VOICED_WEIGHT] / channel[..., 0].clamp(min=1e-9)
+    return (voiced * heard * STEP_MS / 1000 / VOICE_S).clamp(0, 1).float()
+
+
+def estimates_of(
+    start: int,
+    network: Network,
+    learned: Tensor,
+    fixed: Tensor,
+    channel: Tensor | None = None,
+    trusted: Tensor | None = None,
+) -> Estimates:
+    """What a network says of n windows, by their learned and fixed sums.
+
+    Args:
+        channel, trusted: [n, N_SUMS] and [n, 1], of the one speaker there is: see `ExpertNetwork.heads`.
+    """
     moods = None
     output: Output
     if isinstance(network, MusicNetwork):
         output, shares = network.told(fixed)
         moods = shares.numpy()
+    elif channel is not None and trusted is not None and isinstance(network, ExpertNetwork):
+        output = network.heads(learned, fixed, channel=(channel, trusted[:, 0]))[0]
     else:
         output = network.heads(learned, fixed[:, :N_SUMS])[0]
     unknown = network.known == 0

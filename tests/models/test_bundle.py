@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from moodstream.models.audio import AudioModels
 from moodstream.models.base import ACTIVITIES, EMOTIONS, HAS_SPEECH, QUADRANTS, AudioEstimates, Float, decide
-from moodstream.models.bundle import CellStream
+from moodstream.models.bundle import VOICED_WEIGHT, CellStream, trust
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.network import MoodNetwork, Shape
-from moodstream.models.pooling import cell_sums
+from moodstream.models.pooling import N_SUMS, cell_sums
 from moodstream.models.registry import Card
 from tests.support.reference import reference_frames
 
@@ -42,6 +43,27 @@ def models() -> AudioModels:
             Card(task, "1.0+x", task, list(TASKS[task]), [], 0, 0, {}, "", {}, 0, "", [], {}, {}, "", {})
         )
     return AudioModels(networks, cards)
+
+
+@pytest.fixture(scope="module")
+def experts(models: AudioModels) -> AudioModels:
+    """The same with experts for speech, who say something else where the speaker is known."""
+    torch.manual_seed(1)
+    shape = Shape(
+        EMOTIONS,
+        channels=16,
+        dilations=(1, 2),
+        past_cells=4,
+        future_cells=2,
+        corpora=("one", "two"),
+        stride=4,
+        landmarks=2,
+        conditions=("as recorded", "by telephone"),
+    )
+    network = ExpertNetwork(shape).requires_grad_(False)
+    network.wide.normal_(0, 0.05)
+    network.relative.normal_(0, 0.05)
+    return AudioModels([network, *models.networks[1:]], models.cards)
 
 
 def sound(samples: int, seed: int) -> Float:
@@ -105,6 +127,27 @@ def test_an_early_word_comes_within_half_a_second_and_is_on_what_is_known(models
             np.testing.assert_allclose(early.speech.mean[i : i + 1], expected, atol=1e-4)
             told += 1
     assert told >= 10
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(0, 20_000), min_size=1, max_size=8))
+def test_one_voice_is_judged_by_how_it_usually_sounds(experts: AudioModels, cuts: list[int]) -> None:
+    samples = sound(96_000, 2)
+    stream, pieces, at = experts.stream(one_voice=True, early=True), [], 0
+    for size in cuts:
+        pieces.append(samples[at : at + size])
+        at += size
+    final, _ = heard(stream, [*pieces, samples[at:]])
+    once, _ = heard(experts.stream(one_voice=True, early=True), [samples])
+    np.testing.assert_allclose(final, once, atol=2e-5, rtol=1e-4)
+    anybody, _ = heard(experts.stream(), [samples])
+    assert np.abs(once[-1] - anybody[-1]).max() > 1e-3
+
+
+def test_a_speaker_is_known_by_how_long_the_voice_was_heard() -> None:
+    sums = torch.ones(3, N_SUMS)
+    sums[:, VOICED_WEIGHT] = torch.tensor([0.0, 0.5, 1.0])
+    assert trust(sums, torch.tensor([200, 20, 200])).tolist() == [0.0, 0.25, 1.0]
 
 
 def test_sparing_judges_only_where_something_is_heard(models: AudioModels) -> None:
