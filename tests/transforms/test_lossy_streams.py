@@ -1,13 +1,14 @@
 """Coded streams: the rows of batch on the same bytes, however packets come, and after crashes."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from moodstream.transforms.decode import open_audio
+from moodstream.transforms.decode import decode, open_audio
 from moodstream.transforms.elements import Media, Packet, Part, Record
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.partition import Partition, Snapshot, start_of
@@ -17,9 +18,11 @@ from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
 from tests.support.coded_media import KINDS, Pipe, coded, decoded
 from tests.support.fake_engine import FakeEngine
-from tests.support.packets import difference, listed, record
+from tests.support.media_files import encode
+from tests.support.packets import cut, difference, listed, record
 from tests.transforms.test_partition import OWN, START_MS, Store
 
+DEMO = Path(__file__).resolve().parents[2] / "demo"
 QUICKLY = (Phase.explicit, Phase.generate)
 TABLES = ("curve", "episode", "summary")
 SECONDS = 6.0
@@ -179,3 +182,20 @@ def test_a_media_whose_bytes_lie_elsewhere(tmp_path: Any) -> None:
         assert difference(final(told["allowed"], name), final(wanted, name)) == ""
     (letter,) = listed(told["refused"], "dead_letter")
     assert (letter["stage"], letter["error"], letter["reference"]) == ("packet", "not_allowed", "packets/0/0")
+
+
+@pytest.mark.parametrize("extension", ["mp3", "aac"])
+def test_the_shipped_models_hear_the_same_after_a_crash_and_as_batch(tmp_path: Path, extension: str) -> None:
+    speech = decode(DEMO / "calls/parcel.flac").samples[1:, : 8_000 * 6]
+    data = encode(tmp_path / f"call.{extension}", speech, 8_000).read_bytes()
+    kind = {"mp3": "audio/mpeg", "aac": "audio/aac"}[extension]
+    some = list(cut("m", data, kind, [700] * 60, len(data) // 6))
+    engine = Engine()
+    wanted = batch(engine, data)
+    for crashes in (0.0, 0.1):
+        rows = run(engine, sent(shuffled(some, 1)), crashes, seed=4)
+        assert listed(rows, "dead_letter") == []
+        for name in TABLES:
+            # 1e-4, but for what 8 kHz speech leaves of single precision (tests/transforms/test_live.py)
+            assert difference(final(rows, name), final(wanted, name), 5e-4) == ""
+    assert any(row["valence"] is not None for row in final(wanted, "curve"))
