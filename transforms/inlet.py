@@ -24,6 +24,7 @@ from moodstream.transforms.coded import MAX_PACKET_S
 from moodstream.transforms.elements import Clip, Packet
 from moodstream.transforms.errors import DecodeError, PacketError
 from moodstream.transforms.order import Arrival, Order, Turn
+from moodstream.transforms.spent import counted, spent
 from moodstream.transforms.streamed import StreamDecoder, is_midi, midi_is_whole, open_decoder, open_runs
 from moodstream.transforms.units import Lost
 
@@ -212,7 +213,9 @@ class Inlet:
         wrong: DecodeError | None = None
         for at in range(0, len(data), _PIECE):
             try:
-                for one in self._sound(decoder.push(data[at : at + _PIECE])):
+                with spent("decode"):
+                    heard = decoder.push(data[at : at + _PIECE])
+                for one in self._sound(counted("decode", heard)):
                     yield one
                     samples += one.samples.shape[1] if isinstance(one, Clip) else 0
             except DecodeError as error:

@@ -7,9 +7,11 @@ costs about a microsecond. The numbers only grow; threads add up.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+T = TypeVar("T")
 KINDS = ("decode", "models")  # bytes to samples; networks and what they hear
 _seconds = dict.fromkeys(KINDS, 0.0)
 
@@ -26,6 +28,18 @@ def spent(on: str) -> Iterator[None]:
         yield
     finally:
         _seconds[on] += time.perf_counter() - began
+
+
+def counted(on: str, items: Iterable[T]) -> Iterator[T]:
+    """The same items, with the time that it takes to make each of them counted."""
+    source = iter(items)
+    while True:
+        with spent(on):
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+        yield item
 
 
 def seconds(on: str) -> float:
