@@ -82,7 +82,7 @@ def test_a_call_rings_as_batch_would(
     committed = Committed(broker.bootstrap, GROUP)
     with live(broker, rules) as first:
         say(packets[:40])
-        end = time.monotonic() + 90
+        end = time.monotonic() + 240
         while not committed.rows["alert"]:
             committed.read()
             assert time.monotonic() < end
@@ -90,7 +90,7 @@ def test_a_call_rings_as_batch_would(
         first.wait()
     with live(broker, rules):
         say(packets[40:])
-        rows = committed.wait(1)
+        rows = committed.wait(1, 240)
 
     session, wanted = (
         Session(
