@@ -26,11 +26,12 @@ from moodstream.models.checkpoints import Checkpoints
 from moodstream.models.corpora import read_corpora
 from moodstream.models.examples import Example, Prepared, Progress, example_of, prepare, silent
 from moodstream.models.experts import ExpertNetwork
+from moodstream.models.features import N_BASE, N_MELS
 from moodstream.models.fitting import Predictions
 from moodstream.models.harness import calibrated
 from moodstream.models.metrics import bootstrap, ccc, paired_bootstrap
 from moodstream.models.network import MoodNetwork, Output
-from moodstream.models.pooling import window_sums
+from moodstream.models.pooling import LEVEL_PER_DB, MEL_PER_DB, window_sums
 from moodstream.models.small import Packed, SmallNetwork, SmallShape
 from moodstream.models.study import Calibration, Measures, Rows, Study
 
@@ -42,7 +43,7 @@ Teacher = MoodNetwork | ExpertNetwork
 class DistilRecipe:
     """How to fit the student."""
 
-    steps: int = 4000
+    steps: int = 3000
     sounds: int = 48  # in a step
     batch: int = 256  # windows of them
     rate: float = 4e-3
@@ -52,6 +53,7 @@ class DistilRecipe:
     cells: tuple[int, int] = (3, 8)  # length of a stretch
     longest: int = 16  # cells that are heard of a sound at once
     unlabelled: float = 0.1  # share of the sounds
+    level_db: float = 6.0  # deviation of a gain that the student's encoder hears, and the teacher's does not
     means: float = 6.0  # weight of the dimensions in the loss, whose variance is about a tenth
 
 
@@ -175,10 +177,10 @@ def distil(
     corpus = np.array([prepared.examples[row].corpus for row in rows])
     share = np.array([1 / np.sqrt(np.sum(corpus == name)) for name in corpus])  # between fair and as they are
     items = (rows[:, None] * prepared.variants + np.arange(prepared.variants)).ravel()
-    pools = [Pool.of(teacher, prepared, items, np.repeat(share, prepared.variants))]
+    pools = [Pool.of(prepared, items, np.repeat(share, prepared.variants))]
     if more is not None and recipe.unlabelled:
         every = np.arange(len(more.examples) * more.variants)
-        pools.append(Pool.of(teacher, more, every, np.ones(len(every))))
+        pools.append(Pool.of(more, every, np.ones(len(every))))
     torch.manual_seed(seed)
     student = SmallNetwork(shape)
     student.center.copy_(teacher.center)
@@ -206,47 +208,39 @@ class Heard(NamedTuple):
 
     frames: Tensor  # [b, 32 n, N_BASE]
     valid: Tensor  # [b, 32 n]
-    learned: Tensor  # [b, n, gates + 2 c] sums of the teacher's encoder
     fixed: Tensor  # [b, n, N_SUMS]
     cells: npt.NDArray[np.int64]  # [b] how many of the cells are true
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Sounds to draw from, and what the teacher's encoder hears in them."""
+    """Sounds to draw from."""
 
     prepared: Prepared
     items: Rows
     chance: npt.NDArray[np.float64]  # of each item
-    learned: list[Tensor]  # sums of the cells of each
 
     @classmethod
-    def of(cls, teacher: Teacher, prepared: Prepared, items: Rows, weight: npt.NDArray[np.float64]) -> "Pool":
+    def of(cls, prepared: Prepared, items: Rows, weight: npt.NDArray[np.float64]) -> "Pool":
         """The pool of some items, drawn as often as `weight` says."""
-        return cls(prepared, items, weight / weight.sum(), _learned(teacher, prepared, items))
+        return cls(prepared, items, weight / weight.sum())
 
     def some(self, recipe: DistilRecipe, draw: np.random.Generator) -> Heard:
         """Sounds drawn from it, of long ones a part."""
-        chosen = draw.choice(len(self.items), recipe.sounds, p=self.chance)
         parts = []
-        for at in chosen:
-            item, count = int(self.items[at]), len(self.learned[at])
-            first = int(draw.integers(max(count - recipe.longest, 0) + 1))
+        for item in self.items[draw.choice(len(self.items), recipe.sounds, p=self.chance)]:
+            frames, length = _frames(self.prepared, int(item))
+            first = int(draw.integers(max(len(frames) // CELL_FRAMES - recipe.longest, 0) + 1))
             span = slice(first, first + recipe.longest)
-            frames, length = _frames(self.prepared, item)
+            begin, end = first * CELL_FRAMES, span.stop * CELL_FRAMES
             parts.append(
-                (
-                    frames[first * CELL_FRAMES : span.stop * CELL_FRAMES],
-                    min(length, span.stop * CELL_FRAMES) - first * CELL_FRAMES,
-                    self.learned[at][span],
-                    _fixed(self.prepared, item)[span],
-                )
+                (frames[begin:end], min(length, end) - begin, _fixed(self.prepared, int(item))[span])
             )
-        heard, lengths, learned, fixed = zip(*parts, strict=True)
+        heard, lengths, fixed = zip(*parts, strict=True)
         padded = nn.utils.rnn.pad_sequence(list(heard), batch_first=True)
         valid = torch.arange(padded.shape[1]) < torch.tensor(lengths)[:, None]
-        known, summed = (nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in (learned, fixed))
-        return Heard(padded, valid, known, summed, np.array([len(part) for part in fixed]))
+        summed = nn.utils.rnn.pad_sequence(list(fixed), batch_first=True)
+        return Heard(padded, valid, summed, np.array([len(part) for part in fixed]))
 
 
 def _error(
@@ -254,17 +248,26 @@ def _error(
 ) -> Tensor:
     """How differently student and teacher judge windows of what is heard."""
     chosen = _stretches(heard, recipe, draw)
-    learned, fixed = (chosen @ part.flatten(0, 1) for part in (heard.learned, heard.fixed))
+    fixed = chosen @ heard.fixed.flatten(0, 1)
     with torch.no_grad():
+        learned = chosen @ teacher.encoder(heard.frames, heard.valid).flatten(0, 1)
         told = teacher.heads(learned, fixed)[0]
     mine = fixed[:, :0]
     if student.encoder is not None:
-        mine = chosen @ student.encoder(heard.frames, heard.valid).flatten(0, 1)
+        frames = _louder(heard.frames, draw.normal(0, recipe.level_db, len(heard.frames)))
+        mine = chosen @ student.encoder(frames, heard.valid).flatten(0, 1)
     said = student(mine, fixed)
     error = ((said.mean - told.mean) ** 2).sum(1).mean()
     spread = ((said.log_std - told.log_std) ** 2).sum(1).mean()
     labels = F.cross_entropy(said.logits, torch.softmax(told.logits, 1))
     return recipe.means * error + 0.1 * spread + labels
+
+
+def _louder(frames: Tensor, decibels: npt.NDArray[np.float64]) -> Tensor:
+    """Base columns [b, t, N_BASE] of sounds that are so much louder, by decibels [b]."""
+    more = torch.zeros(N_BASE)
+    more[:N_MELS], more[N_MELS] = MEL_PER_DB, LEVEL_PER_DB
+    return frames + torch.from_numpy(decibels).float()[:, None, None] * more
 
 
 def _stretches(heard: Heard, recipe: DistilRecipe, draw: np.random.Generator) -> Tensor:
@@ -355,4 +358,4 @@ def _shipped(student: nn.Module, calibration: Calibration) -> nn.Module:
     return Packed.of(network)
 
 
-TASK = SmallTask(speech.TASK, DistilRecipe(), SmallShape(EMOTIONS, hidden=60, channels=24))
+TASK = SmallTask(speech.TASK, DistilRecipe(), SmallShape(EMOTIONS, hidden=60, channels=24, any_gain=True))

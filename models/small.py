@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from moodstream.models import registry
 from moodstream.models.base import DIMENSIONS
 from moodstream.models.network import FrameEncoder, Output, Shape
-from moodstream.models.pooling import N_STATISTICS, moments, statistics
+from moodstream.models.pooling import N_STATISTICS, louder, moments, statistics
 
 PARAMETERS, SIZE = 72_000, 60_000  # at most so many weights, and bytes on disk
 _N = len(DIMENSIONS)
@@ -39,6 +39,7 @@ class SmallShape:
     centre: float = 0.8
     centre_past: int = 7
     centre_future: int = 1
+    any_gain: bool = False  # statistics are freed of the gain of the recording, as the teacher's are
 
     def asdict(self) -> dict[str, Any]:
         return asdict(self) | {"labels": list(self.labels), "dilations": list(self.dilations)}
@@ -51,7 +52,7 @@ class SmallShape:
     @property
     def encoder(self) -> Shape:
         """The shape of the encoder of frames."""
-        own = {field.name for field in fields(self)} - {"hidden"}
+        own = {field.name for field in fields(self)} - {"hidden", "any_gain"}
         return Shape(dropout=0.0, **{name: getattr(self, name) for name in own})
 
     @property
@@ -77,6 +78,8 @@ class SmallNetwork(nn.Module):
             ("known", torch.ones(_N)),
         ):
             self.register_buffer(name, value)
+        self.register_buffer("louder", louder(20), persistent=False)
+        self.louder: Tensor
         self.center: Tensor
         self.scale: Tensor
         self.temperature: Tensor  # calibration: logits are divided by it
@@ -97,7 +100,11 @@ class SmallNetwork(nn.Module):
 
     def standardize(self, fixed: Tensor) -> Tensor:
         """Standardised statistics of summed cells [..., N_SUMS], bounded."""
-        return ((statistics(fixed) - self.center) * self.scale).clamp(-4, 4)
+        z = (statistics(fixed) - self.center) * self.scale
+        if self.shape.any_gain:
+            gain = nn.functional.normalize(self.louder * self.scale, dim=0)
+            z = z - (z @ gain)[..., None] * gain
+        return z.clamp(-4, 4)
 
     def embed(self, learned: Tensor) -> Tensor:
         """Means and deviations [n, 2 c] of embeddings by their sums."""

@@ -50,7 +50,9 @@ def a_network() -> MoodNetwork:
 
 def a_small_network() -> SmallNetwork:
     torch.manual_seed(1)
-    network = SmallNetwork(SmallShape(EMOTIONS, hidden=8)).eval().requires_grad_(False)
+    network = (
+        SmallNetwork(SmallShape(EMOTIONS, hidden=8, channels=8, any_gain=True)).eval().requires_grad_(False)
+    )
     network.center.copy_(torch.randn(N_STATISTICS))
     return network
 

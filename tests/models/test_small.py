@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,8 @@ import torch
 
 from moodstream.models import registry
 from moodstream.models.distil import TASK
-from moodstream.models.pooling import N_SUMS
+from moodstream.models.features import N_COLUMNS, N_MELS, frames_of
+from moodstream.models.pooling import LEVEL_PER_DB, MEL_PER_DB, N_SUMS, cell_sums
 from moodstream.models.small import PARAMETERS, SIZE, Packed, SmallNetwork, load_small
 
 
@@ -53,6 +55,21 @@ def test_eight_bits_change_little_and_survive_the_disk(tmp_path: Path) -> None:
 
 def test_it_is_small() -> None:
     assert sum(p.numel() for p in a_network().state_dict().values()) <= PARAMETERS
+
+
+def test_the_gain_of_a_recording_changes_no_statistic_it_reads() -> None:
+    network = a_network()
+    network.center.zero_()
+    network.scale.fill_(0.05)
+    soft = frames_of(0.01 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32))
+    more = torch.zeros(N_COLUMNS)
+    more[:N_MELS], more[N_MELS] = 12 * MEL_PER_DB, 12 * LEVEL_PER_DB
+    one, other = (network.standardize(cell_sums(frames).sum(0)) for frames in (soft, soft + more))
+    torch.testing.assert_close(one, other, atol=0.012, rtol=0)  # noise has few voiced frames
+    free = replace(network.shape, any_gain=False)
+    network.shape = free
+    one, other = (network.standardize(cell_sums(frames).sum(0)) for frames in (soft, soft + more))
+    assert float((one - other).abs().max()) > 0.03
 
 
 def test_packing_is_exact_where_a_row_is_all_steps() -> None:
