@@ -159,7 +159,7 @@ class CellStream:
         samples, *rest = (torch.from_numpy(part.copy()) for part in state["memory"])
         self.memory = [
             samples,
-            _unbanded(*(torch.from_numpy(state[name]) for name in ("bands", "base"))),
+            _unbanded(*(torch.from_numpy(state[name].copy()) for name in ("bands", "base"))),
             *rest,
         ]
         if self.harmony is not None:

@@ -95,7 +95,7 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
         raise UsageError("either the group says who reads which partitions, or their numbers do")
     measure_into(metrics)
     if metrics is not None:
-        for model, version in (engine or Engine()).versions().items():
+        for model, version in (engine or Engine(speech=config.settings.speech_model)).versions().items():
             metrics.models.labels(model, version).set(1)
     with stopping() as stopped:
         tries = 0

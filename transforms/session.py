@@ -58,16 +58,24 @@ class Settings:
     features: bool = False  # musical context from essentia in the summary
     max_hours: float = 24.0  # a media longer than this is cut there, and said so
     speech_model: str = "speech"  # or "small": its student, faster
+    one_voice: bool = False  # each channel is one person: judged by how he usually sounds
     listener: Listener | None = None  # whose ratings shift the curves of the notes that they are of
     rules: tuple[Rule, ...] = ()  # what is worth an alert
 
     def key(self, media: Media) -> str:
         """A text that changes whenever the rows of this media would."""
         offsets_ms = [part.offset_ms for part in media.parts]
-        later = ("listener", "responsible", "rules")  # came later: said only where they are in use
+        later = (
+            "listener",
+            "responsible",
+            "rules",
+            "one_voice",
+        )  # came later: said only where they are in use
         mine = {name: value for name, value in asdict(self).items() if name not in later}
         if self.responsible:
             mine["responsible"] = self.responsible
+        if self.one_voice:
+            mine["one_voice"] = True
         if self.rules:
             mine["rules"] = [rule.digest for rule in self.rules]
         if self.listener is not None and (mark := self.listener.mark(media)):
@@ -107,12 +115,15 @@ class Channel:
         music: bool,
         keep_sound: bool,
         live: bool,
+        one_voice: bool = False,
     ) -> None:
         self.name, self.role, self.judged = name, role, speech
         self.listening = [model for model, yes in (("speech", speech), ("music", music)) if yes]
         self.sound: list[Float] | None = [] if keep_sound else None  # of cells that are not estimated yet
         self.resample = Resample(rate_hz, steady=live)
-        self.stream = engine.audio.stream(speech=speech, music=music, early=live, sparing=True)
+        self.stream = engine.audio.stream(
+            speech=speech, music=music, early=live, sparing=True, one_voice=one_voice
+        )
         self.gathered: list[Float] = []  # at 16 kHz, not heard by the networks yet
         self.cells = 0  # cells given out
         self.gaps: list[tuple[int, int]] = []  # spans of cells, half-open, that never came and are not final
@@ -363,6 +374,7 @@ class Session:
                 music=speech and not self.media.split,  # nobody asks what the music on a line feels like
                 keep_sound=self._context is not None,
                 live=self.live,
+                one_voice=self.settings.one_voice,
             )
             for name, role, speech in zip(names, roles, judged, strict=True)
         ]

@@ -73,7 +73,7 @@ class _Analyze(beam.DoFn):
         self.settings, self.timing, self.engine = settings, timing, engine
 
     def setup(self) -> None:
-        self.engine = self.engine or Engine()
+        self.engine = self.engine or Engine(speech=self.settings.speech_model)
 
     def process(self, poll: Poll) -> Iterator[Commit]:
         if self.engine is None:

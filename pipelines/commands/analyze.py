@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from moodstream.pipelines.listening import listening_options
 from moodstream.pipelines.privacy import check_privacy, privacy_options, said
 
 if TYPE_CHECKING:
@@ -78,14 +79,7 @@ ADVICE = {  # what people can do about a dead letter, by its word
     is_flag=True,
     help="Musical context in the summary: key, tempo, loudness range (needs moodstream[features]).",
 )
-@click.option(
-    "--model",
-    "speech_model",
-    type=click.Choice(["speech", "small"]),
-    default="speech",
-    show_default=True,
-    help="What judges speech: the full model, or its small student, which runs no network frame by frame.",
-)
+@listening_options
 @click.option(
     "--profile",
     metavar="FILE",
@@ -121,6 +115,7 @@ def analyze(
     features: bool,
     max_hours: float,
     speech_model: str,
+    one_voice: bool,
     profile: str | None,
     **more: Any,
 ) -> int:
@@ -136,6 +131,7 @@ def analyze(
     moodstream analyze "calls/*.wav" --out lake --channels split --roles agent,customer
     moodstream analyze s3://bucket/catalogue --out parquet:rows --workers 8
     moodstream analyze calls/ --out lake --model small
+    moodstream analyze calls/ --out lake --channels split --roles agent,customer --one-voice
     moodstream analyze calls/ --out lake --channels split --roles agent,customer --rules rules.yaml
     moodstream analyze songs/ --out lake-of-ada --profile ada.yaml
     moodstream analyze --manifest songs.csv --out postgresql://me@localhost/music
@@ -167,6 +163,7 @@ def analyze(
             features=features,
             max_hours=max_hours,
             speech_model=speech_model,
+            one_voice=one_voice,
             listener=read_listener(profile) if profile else None,
         ),
         **more,

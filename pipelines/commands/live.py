@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.listening import listening_options
 from moodstream.pipelines.live_file import config_option, current
 from moodstream.pipelines.operations import logs, operation_options
 from moodstream.pipelines.privacy import check_privacy, privacy_options, said
@@ -45,6 +46,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     "which partitions, and gives those of a process that ends to the others.",
 )
 @privacy_options
+@listening_options
 @click.option(
     "--rules",
     "rule_file",
@@ -112,6 +114,8 @@ def live(
     share: bool,
     emotions_for: str,
     responsible: str,
+    speech_model: str,
+    one_voice: bool,
     rule_file: str | None,
     window_ms: int,
     idle_s: int,
@@ -155,7 +159,13 @@ def live(
         topics=Topics(prefix),
         partitions=_numbers(partitions),
         share=share,
-        settings=Settings(emotions_for=emotions_for, responsible=responsible, rules=rules),
+        settings=Settings(
+            emotions_for=emotions_for,
+            responsible=responsible,
+            rules=rules,
+            speech_model=speech_model,
+            one_voice=one_voice,
+        ),
         timing=LiveSettings(
             window_ms,
             idle_s * 1000,

@@ -1,5 +1,6 @@
 """Live sessions: the final rows are those of batch, however the sound is cut and wherever it goes on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from moodstream.transforms.track import Rows, merge
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 RATE_HZ = 8_000
 BEGAN_MS = 1_700_000_000_000
+EVERYBODY = Settings(emotions_for="all")
 OWN = {"revision", "is_final", "event_time"}  # columns in which live rows differ
 
 
@@ -70,26 +72,32 @@ def assert_same(found: Any, wanted: Any, atol: float = 1e-4) -> None:
         assert found == wanted
 
 
-def batch(engine: Engine, media: Media, samples: Float) -> Rows:
-    session = Session(media, "run", engine, Settings(emotions_for="all"))
+def batch(engine: Engine, media: Media, samples: Float, choices: Settings = EVERYBODY) -> Rows:
+    session = Session(media, "run", engine, choices)
     rows: Rows = {}
     merge(rows, session.push(Clip(0, RATE_HZ, samples)))
     merge(rows, session.flush())
     return rows
 
 
-def fresh(engine: Engine, media: Media) -> LiveSession:
-    return LiveSession(media, "run", engine, Settings(emotions_for="all"), BEGAN_MS)
+def fresh(engine: Engine, media: Media, choices: Settings = EVERYBODY) -> LiveSession:
+    return LiveSession(media, "run", engine, choices, BEGAN_MS)
 
 
-def live(engine: Engine, media: Media, samples: Float, cuts: list[tuple[int, bool]]) -> Rows:
+def live(
+    engine: Engine,
+    media: Media,
+    samples: Float,
+    cuts: list[tuple[int, bool]],
+    choices: Settings = EVERYBODY,
+) -> Rows:
     """Rows of a live session fed with pieces of these lengths; after some it goes on in a new one."""
-    session, rows, at = fresh(engine, media), Rows(), 0
+    session, rows, at = fresh(engine, media, choices), Rows(), 0
     for size, moved in [*cuts, (samples.shape[1], False)]:
         merge(rows, session.push(Clip(0, RATE_HZ, samples[:, at : at + size])))
         at += size
         if moved:
-            state, session = pack(session.state()), fresh(engine, media)
+            state, session = pack(session.state()), fresh(engine, media, choices)
             session.restore(unpack(state))
     merge(rows, session.flush())
     return rows
@@ -101,11 +109,15 @@ def live(engine: Engine, media: Media, samples: Float, cuts: list[tuple[int, boo
     phases=[Phase.explicit, Phase.generate],  # to shrink a failure would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(st.lists(st.tuples(st.integers(0, 30_000), st.booleans()), max_size=8), st.sampled_from([CALL, SONG]))
+@given(
+    st.lists(st.tuples(st.integers(0, 30_000), st.booleans()), max_size=8),
+    st.sampled_from([CALL, SONG]),
+    st.sampled_from([EVERYBODY, replace(EVERYBODY, one_voice=True)]),
+)
 def test_final_rows_are_those_of_batch(
-    engine: Engine, call: Float, cuts: list[tuple[int, bool]], media: Media
+    engine: Engine, call: Float, cuts: list[tuple[int, bool]], media: Media, choices: Settings
 ) -> None:
-    wanted, found = batch(engine, media, call), live(engine, media, call, cuts)
+    wanted, found = batch(engine, media, call, choices), live(engine, media, call, cuts, choices)
     for name in ("curve", "episode", "summary"):
         assert rows_of(found, name).keys() == rows_of(wanted, name).keys()
         for key, row in rows_of(wanted, name).items():
