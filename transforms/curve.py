@@ -114,10 +114,10 @@ def _took_part(block: CurveBlock) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), names)
 
 
-def select(block: CurveBlock, keep: Mask | slice) -> CurveBlock:
-    """Some cells of a block; its `start` is what it was."""
+def select(block: CurveBlock, keep: Mask | slice, start: int = 0) -> CurveBlock:
+    """Some cells of a block, as a block that starts there."""
     return CurveBlock(
-        start=block.start,
+        start=start,
         mean=block.mean[keep],
         std=block.std[keep],
         scores=block.scores[keep],

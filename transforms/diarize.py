@@ -237,7 +237,7 @@ class EpisodeSegmenter:
             raise ValueError(
                 "an estimated cell without scores, valence or arousal, or a change that is no number"
             )
-        evidence = np.log(np.maximum(np.nan_to_num(scores), self.settings.floor).astype(np.float64))
+        evidence = np.log(np.maximum(scores, self.settings.floor).astype(np.float64))
         runs: list[Run] = []
         step = self.settings.report_cells
         for here, row, known, turn in zip(

@@ -89,6 +89,8 @@ class LiveSession(Session):
     """
 
     live = True
+    final_revision = FINAL
+    began_ms: int
 
     def __init__(
         self, media: Media, analysis_id: str, engine: Engine, settings: Settings, began_ms: int = 0
@@ -164,7 +166,7 @@ class LiveSession(Session):
         """What the tracks of a channel are told of cells that became final."""
         parts = self._final(channel, block, activity)
         channel.gaps = [gap for gap in channel.gaps if gap[1] > channel.cells]
-        return [replace(part, revision=FINAL, began_ms=self.began_ms) for part in parts]
+        return parts
 
     def look(
         self, channel: Channel, block: AudioEstimates, next_cell: int, activity: _Activity

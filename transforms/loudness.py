@@ -38,20 +38,26 @@ _SURROUND = {  # weights in FFmpeg's order of channels; the low-frequency channe
 class Loudness:
     """Loudness of one media, cell by cell.
 
+    Args:
+        rate_hz: of the samples.
+        channels: how many there are.
+        apart: whether each channel has a loudness of its own; values are then [cells, channels].
+
     Example:
         >>> tone = np.sin(2 * np.pi * 997 / 48_000 * np.arange(48_000, dtype=np.float64)).astype(np.float32)
         >>> Loudness(48_000, 1).push(tone[None]).round(1).tolist()
         [-3.0, -3.0]
     """
 
-    def __init__(self, rate_hz: int, channels: int) -> None:
+    def __init__(self, rate_hz: int, channels: int, *, apart: bool = False) -> None:
         if rate_hz < 1_000 or channels < 1:
             raise ValueError(f"rate_hz is {rate_hz} (at least 1,000), channels {channels} (at least 1)")
         self._rate_hz = rate_hz
         self._edge = rate_hz * _EDGE_MS // 1000
         self._stretch = rate_hz // 10
         self._weights = k_weights(self._stretch, rate_hz)
-        self._gains = np.array(_SURROUND.get(channels, (1,) * channels), np.float32)
+        gains = np.array(_SURROUND.get(channels, (1,) * channels), np.float32)
+        self._gains = np.eye(channels, dtype=np.float32) if apart else gains
         self._kept = np.zeros((channels, 0), np.float32)  # from `_start` on
         self._start = 0
         self._cell = 0  # the next one
@@ -69,7 +75,7 @@ class Loudness:
         self._kept = kept[:, keep:].copy()
         self._start += keep
         if not windows:
-            return np.zeros(0, np.float32)
+            return np.zeros((0, *self._gains.shape[1:]), np.float32)
         stretches = np.stack(windows).reshape(len(windows), len(self._gains), _STRETCHES, self._stretch)
         return self._lufs(_power(stretches, self._weights).mean(axis=2))
 
@@ -102,7 +108,7 @@ class Loudness:
         return (cell * STEP_MS * self._rate_hz + 500) // 1000 + self._edge
 
     def _lufs(self, powers: Float) -> Float:
-        """[cells, channels] mean squares to [cells] LUFS."""
+        """[cells, channels] mean squares to LUFS, [cells] or [cells, channels]."""
         loudness = _OFFSET_LUFS + 10 * np.log10(np.maximum(powers @ self._gains, 1e-20))
         return np.where(loudness < FLOOR_LUFS, np.nan, loudness).astype(np.float32)
 

@@ -216,7 +216,7 @@ class Side:
         self.is_mixed = len(channels) < width
         self.samples = 0  # of each channel until now
         self.mix = MixDown(rate_hz)
-        self.meters = [Loudness(rate_hz, width if self.is_mixed else 1) for _ in channels]
+        self.meter = Loudness(rate_hz, width, apart=not self.is_mixed)
 
     @property
     def position_ms(self) -> int:
@@ -225,12 +225,21 @@ class Side:
 
     def feed(self, samples: Float) -> None:
         """Let the channels gather the next samples, [width, n]."""
+        loudness = self.meter.push(samples)
         if self.is_mixed:
-            (channel,), (meter,) = self.channels, self.meters
-            channel.gather(self.mix.push(samples), meter.push(samples))
+            self.channels[0].gather(self.mix.push(samples), loudness)
         else:
-            for channel, meter, own in zip(self.channels, self.meters, samples, strict=True):
-                channel.gather(own, meter.push(own[None]))
+            for channel, own, mine in zip(self.channels, samples, loudness.T, strict=True):
+                channel.gather(own, mine)
+
+    def rest(self) -> Iterator[tuple[Channel, Float, Float]]:
+        """The sound ended: each channel, the samples that it has not gathered, and the last loudness."""
+        loudness = self.meter.flush()
+        if self.is_mixed:
+            yield self.channels[0], self.mix.flush(), loudness
+        else:
+            for channel, mine in zip(self.channels, loudness.T, strict=True):
+                yield channel, _NO_SOUND, mine
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on elsewhere, as plain Python and numpy."""
@@ -239,7 +248,7 @@ class Side:
             "width": self.width,
             "samples": self.samples,
             "mix": self.mix.state(),
-            "meters": [meter.state() for meter in self.meters],
+            "meter": self.meter.state(),
             "channels": [channel.state() for channel in self.channels],
         }
 
@@ -247,8 +256,7 @@ class Side:
         """Go on from a `state()` of a part of the same width and rate."""
         self.samples = state["samples"]
         self.mix.restore(state["mix"])
-        for meter, saved in zip(self.meters, state["meters"], strict=True):
-            meter.restore(saved)
+        self.meter.restore(state["meter"])
         for channel, saved in zip(self.channels, state["channels"], strict=True):
             channel.restore(saved)
 
@@ -266,6 +274,8 @@ class Session:
 
     gather_s: float = GATHER_S
     live = False  # whether episodes are told while they run
+    final_revision = 0  # of curve rows
+    began_ms: int | None = None  # UTC of position 0, where rows say it
 
     def __init__(
         self, media: Media, analysis_id: str, engine: Engine, settings: Settings, *, with_sound: bool = True
@@ -331,9 +341,8 @@ class Session:
         """The media ended: the remaining rows, the last episodes and the summaries."""
         rows: Rows = {}
         for side in self.sides.values():
-            for channel, meter in zip(side.channels, side.meters, strict=True):
-                rest = side.mix.flush() if side.is_mixed else _NO_SOUND
-                merge(rows, self._hear(channel, channel.flush(rest, meter.flush())))
+            for channel, samples, loudness in side.rest():
+                merge(rows, self._hear(channel, channel.flush(samples, loudness)))
         self._read_notes_alone(rows)
         talk = self._talk()
         features, key = self._context.finish() if self._context else ({}, None)
@@ -400,7 +409,10 @@ class Session:
         if self._context is not None:
             self._context.push(channel.take_sound(n)[HAS_MUSIC[activity]].ravel())
             self._context.push_loudness(heard.loudness)
-        return [Part(track, heard, sources) for track, sources in self._sources(channel, block, heard)]
+        return [
+            Part(track, heard, sources, revision=self.final_revision, began_ms=self.began_ms)
+            for track, sources in self._sources(channel, block, heard)
+        ]
 
     def _heard(self, channel: Channel, start: int, activity: npt.NDArray[np.int8], loudness: Float) -> Heard:
         """What is known of cells before any emotion."""

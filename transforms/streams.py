@@ -4,6 +4,7 @@ The sessions live in this process, by lane and partition, and outlast bundles; n
 runner. The first poll of a lane says where its partitions stand; whatever was there before is thrown away.
 """
 
+import gc
 from collections.abc import Iterator
 
 import apache_beam as beam
@@ -74,6 +75,8 @@ class _Analyze(beam.DoFn):
 
     def setup(self) -> None:
         self.engine = self.engine or Engine(speech=self.settings.speech_model)
+        gc.freeze()  # what is imported stays: looking through it again and again would stop all streams
+        gc.set_threshold(100_000, 20, 50)
 
     def process(self, poll: Poll) -> Iterator[Commit]:
         if self.engine is None:

@@ -201,7 +201,7 @@ def tell(parts: Sequence[Part]) -> Rows:
         at = 0
         for part, n in zip(group, lengths, strict=True):
             if part.is_final:
-                own = replace(select(block, slice(at, at + n)), start=part.heard.start)
+                own = select(block, slice(at, at + n), part.heard.start)
                 found, rung = part.track.take(own, part.sources)
                 episodes += [_timed(part, one) for one in found]
                 alerts += [_timed(part, one) for one in rung]

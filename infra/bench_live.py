@@ -1,0 +1,316 @@
+"""How many calls one core carries live: a real broker, a real worker, rows as consumers see them.
+
+    make bench-live                          a short run: doubling until it is too much
+    make bench-live LIVE_ARGS=--full         5 minutes a level
+    python infra/bench_live.py --calls 200   one level
+
+Calls have two sides of 8 kHz, both speaking all the time, emotions on for both. Latency counts from the
+broker's stamp of the packet that completes a provisional row (half a second of look-ahead included in what
+completes it) to that row at a `read_committed` consumer. The worker has a core of its own where there are
+two; broker, load and consumer share the others. What else runs on the machine shows in the figures.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from infra import bench_live_load as loads  # noqa: E402
+
+TOPIC, GROUP = "bench.packets", "bench"
+WARM_S = 12.0
+P95_MS = 150.0  # what is wanted of 200 calls
+_TICKS = os.sysconf("SC_CLK_TCK")
+STAGES = (  # the innermost frame whose file matches says what a sample is
+    ("serialisation", r"sinks/jsonrows|transforms/state\.py"),
+    ("Kafka out", r"sinks/kafka|kafka/producer"),
+    ("Kafka in", r"kafka/consumer|source_kafka|transforms/packets"),
+    ("features", r"models/(features|pooling)"),
+    ("models", r"models/"),
+    ("curve", r"transforms/(track|curve|diarize|summarize|fuse|tables|series|watch|line|learned)"),
+    ("decode", r"transforms/(inlet|order|streamed|codec|coded|resample|loudness|channels)"),
+    ("session", r"transforms/"),
+    ("Kafka, both ways", r"/kafka/"),
+    ("Beam", r"apache_beam|grpc"),
+)
+
+
+@dataclass(frozen=True)
+class Level:
+    """What a number of calls came to."""
+
+    calls: int
+    packet_ms: int
+    seconds: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    missing: int  # rows that did not come in time
+    first_third_ms: float  # medians: does it keep up?
+    last_third_ms: float
+    cpu: float  # cores of the worker
+    us_a_packet: float
+    rss_mib: float
+    stages_us: dict[str, float]
+
+    @property
+    def is_flat(self) -> bool:
+        return not self.missing and self.last_third_ms < 1.5 * self.first_third_ms + 30
+
+
+class Worker:
+    """A process of `moodstream live`, as `--worker` below runs it."""
+
+    def __init__(self, bootstrap: str, model: str, core: int | None) -> None:
+        command = [sys.executable, str(Path(__file__)), "--worker", bootstrap, "--model", model]
+        pin = [] if core is None or not shutil.which("taskset") else ["taskset", "-c", str(core)]
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
+        self.process = subprocess.Popen([*pin, *command], cwd=ROOT, stderr=self.log)
+
+    def cpu_s(self) -> float:
+        """Processor seconds until now, all threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def rss_mib(self) -> float:
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+
+    def sample(self, seconds: float) -> dict[str, float]:
+        """Share of the processor time by stage, by py-spy; nothing where it is not installed."""
+        tool = shutil.which("py-spy") or shutil.which(str(Path(sys.executable).with_name("py-spy")))
+        if tool is None:
+            return {}
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder, "raw")
+            command = [tool, "record", "-p", str(self.process.pid), "-d", str(int(seconds)), "-r", "150"]
+            subprocess.run([*command, "-f", "raw", "-o", str(out)], capture_output=True, check=False)
+            lines = out.read_text().splitlines() if out.exists() else []
+        counts: Counter[str] = Counter()
+        for line in lines:
+            stack, _, number = line.rpartition(" ")
+            counts[_stage(stack)] += int(number)
+        total = sum(counts.values()) or 1
+        return {name: count / total for name, count in counts.most_common()}
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _stage(stack: str) -> str:
+    for frame in reversed(stack.split(";")):
+        for name, pattern in STAGES:
+            if re.search(pattern, frame):
+                return name
+    return "other"
+
+
+def level(bootstrap: str, worker: Worker, calls: int, packet_ms: int, seconds: float) -> Level:
+    """Run so many calls and measure."""
+    name = f"b{calls}-{packet_ms}-{int(time.time())}"
+    load = loads.Load(name, calls, packet_ms, WARM_S + seconds, TOPIC, "moodstream.curve")
+    seen: dict[str, Any] = {}
+
+    def during() -> None:
+        time.sleep(WARM_S + 3)  # the processes start, too
+        before, at = worker.cpu_s(), time.time()
+        seen["stages"] = worker.sample(min(10.0, seconds / 3)) if seconds >= 10 else {}
+        time.sleep(max(0.0, seconds * 0.8 - (time.time() - at)))
+        seen["cpu"] = (worker.cpu_s() - before) / (time.time() - at)
+        seen["rss"] = worker.rss_mib()
+
+    stamps, came = loads.run(bootstrap, load, during)
+    cells = np.arange(int(WARM_S * 1000) // loads.CELL_MS, load.cells - 2)
+    sent = stamps[:, load.completing(cells)]
+    late_ms = (came[:, :, cells] - sent[None]) * 1000
+    there = came[:, :, cells] > 0
+    third = len(cells) // 3
+    per_s = calls * 1000 / packet_ms
+    us = seen["cpu"] / per_s * 1e6
+    p50, p95, p99 = np.percentile(late_ms[there], (50, 95, 99)) if there.any() else [np.inf] * 3
+    return Level(
+        calls=calls,
+        packet_ms=packet_ms,
+        seconds=seconds,
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        missing=int((~there).sum()),
+        first_third_ms=_median(late_ms[:, :, :third], there[:, :, :third]),
+        last_third_ms=_median(late_ms[:, :, -third:], there[:, :, -third:]),
+        cpu=seen["cpu"],
+        us_a_packet=us,
+        rss_mib=seen["rss"],
+        stages_us={stage: share * us for stage, share in seen["stages"].items()},
+    )
+
+
+def _median(values: Any, there: Any) -> float:
+    return float(np.median(values[there])) if there.any() else float("inf")
+
+
+def catch_up(bootstrap: str, hours: float) -> float:
+    """Seconds until a backlog of one call is worked off, from the first packet's stamp to its last row."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    load = loads.Load(f"backlog-{int(time.time())}", 1, 500, hours * 3600, TOPIC, "moodstream.curve")
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
+    places = [
+        TopicPartition("moodstream.media", n) for n in consumer.partitions_for_topic("moodstream.media")
+    ]
+    consumer.assign(places)
+    consumer.seek_to_end(*places)
+    for place in places:
+        consumer.position(place)
+    began = time.time()
+    loads.run_sender(bootstrap, load)
+    end = time.time() + 600
+    try:
+        while time.time() < end:
+            for records in consumer.poll(100).values():
+                if any(load.media_id(0).encode() in record.key for record in records):
+                    return time.time() - began
+    finally:
+        consumer.close()
+    return float("inf")
+
+
+def idle_streams(count: int) -> float:
+    """MiB that so many streams cost that have sent a second of sound and are silent now."""
+    code = f"from infra.bench_live_load import idle; print(idle({count}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+@contextmanager
+def running(model: str) -> Iterator[tuple[str, Worker]]:
+    """A broker with all topics and a worker that is ready."""
+    from infra.kafka.broker import Broker
+    from moodstream.sinks.kafka import Cluster, Topics, create_topics, plan
+
+    cores = sorted(os.sched_getaffinity(0))
+    with Broker() as broker:
+        create_topics(Cluster(broker.bootstrap), plan(Cluster(broker.bootstrap), TOPIC, GROUP, Topics(), 4))
+        worker = Worker(broker.bootstrap, model, cores[-1] if len(cores) > 1 else None)
+        if len(cores) > 1:
+            os.sched_setaffinity(0, cores[:-1])
+        try:
+            _wait(broker.bootstrap, worker)
+            yield broker.bootstrap, worker
+        finally:
+            worker.stop()
+            os.sched_setaffinity(0, cores)
+
+
+def _wait(bootstrap: str, worker: Worker) -> None:
+    """Until the worker has claimed its partitions.
+
+    Raises:
+        RuntimeError: it ended instead; the message holds what it said last.
+    """
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP)
+    while consumer.committed(TopicPartition(TOPIC, 0)) is None:
+        if worker.process.poll() is not None:
+            worker.log.seek(0)
+            raise RuntimeError(f"the worker ended: {worker.log.read()[-2000:].decode()}")
+        time.sleep(0.5)
+    consumer.close()
+
+
+def work(bootstrap: str, model: str) -> None:
+    """The worker's process."""
+    from moodstream.pipelines.live import LiveConfig, run
+    from moodstream.sinks.kafka import Cluster
+    from moodstream.transforms.engine import Engine
+    from moodstream.transforms.session import Settings
+
+    settings = Settings(emotions_for="all", responsible="bench", speech_model=model)
+    run(LiveConfig(Cluster(bootstrap), TOPIC, GROUP, settings=settings), Engine(speech=model))
+
+
+def line(found: Level) -> str:
+    verdict = (
+        "holds"
+        if found.p95_ms < P95_MS and found.is_flat
+        else ("keeps up" if found.is_flat else "falls behind")
+    )
+    return (
+        f"{found.calls:5d} {found.packet_ms:6d} {found.p50_ms:8.0f} {found.p95_ms:8.0f} {found.p99_ms:8.0f} "
+        f"{found.cpu:7.2f} {found.us_a_packet:8.0f} {found.rss_mib:7.0f}  {verdict}"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calls", type=int, help="only this many; else doubling from 25")
+    parser.add_argument("--packet-ms", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--full", action="store_true", help="5 minutes a level")
+    parser.add_argument("--model", default="speech", choices=("speech", "small"))
+    parser.add_argument("--only-levels", action="store_true", help="no backlog, no idle streams")
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--worker", metavar="BOOTSTRAP", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.worker:
+        work(asked.worker, asked.model)
+        return 0
+    seconds = 300.0 if asked.full else asked.seconds
+    found: dict[str, Any] = {"model": asked.model, "levels": []}
+    with running(asked.model) as (bootstrap, worker):
+        before, at = worker.cpu_s(), time.time()
+        time.sleep(10)
+        found["idle_cpu"] = (worker.cpu_s() - before) / (time.time() - at)
+        print(f"idle worker: {found['idle_cpu']:.1%} of a core, {worker.rss_mib():.0f} MiB")
+        print("calls packet   p50 ms   p95 ms   p99 ms   cores us/packet     MiB")
+        calls, sustained = asked.calls or 25, 0
+        while True:
+            one = level(bootstrap, worker, calls, asked.packet_ms, seconds)
+            found["levels"].append(asdict(one))
+            print(line(one), flush=True)
+            for stage, us in one.stages_us.items():
+                print(f"        {stage:18s} {us:6.0f} us a packet")
+            sustained = calls if one.is_flat else sustained
+            if asked.calls or not one.is_flat or calls >= 1600:
+                break
+            calls *= 2
+        found["sustained_calls"] = sustained
+        print(f"largest number tried that keeps up: {sustained}")
+        if not asked.only_levels:
+            found["catch_up_s"] = catch_up(bootstrap, 1.0)
+            print(f"an hour of one call, sent at once: worked off after {found['catch_up_s']:.1f} s")
+    if not asked.only_levels:
+        found["idle_streams_mib"] = idle_streams(5_000)
+        print(f"5,000 idle streams: {found['idle_streams_mib']:.0f} MiB")
+    if asked.json:
+        Path(asked.json).write_text(json.dumps(found, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

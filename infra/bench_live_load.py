@@ -1,0 +1,231 @@
+"""Load for `infra/bench_live.py`: calls sent as packets by one process, rows received by another.
+
+All sides of all calls speak all the time: stretches of speech of the call-centre recordings, joined, each
+side of each call beginning somewhere else. Both processes write what they saw into shared memory: when the
+broker stamped each packet, and when each provisional row was there for a `read_committed` consumer.
+
+Conventions: times are seconds since 1970 by this machine's clock, which is the broker's too; 0 where nothing
+came.
+"""
+
+import json
+import multiprocessing as mp
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.sharedctypes import SynchronizedArray
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from infra.bench_material import data, decode
+from moodstream.sinks.kafka import partition_of
+from moodstream.transforms.elements import Packet
+from moodstream.transforms.packets import headers_of
+
+RATE_HZ = 8_000
+CELL_MS = 500
+KIND = f"audio/L16;rate={RATE_HZ};channels=2"
+_LOUD = 1e-4  # mean square from which half a second counts as speech
+
+
+@dataclass(frozen=True)
+class Load:
+    """Calls that run side by side."""
+
+    name: str
+    calls: int
+    packet_ms: int
+    seconds: float
+    topic: str
+    rows: str  # the topic of curves
+
+    @property
+    def packets(self) -> int:
+        """Of each call, the empty final one not counted."""
+        return int(self.seconds * 1000) // self.packet_ms
+
+    @property
+    def cells(self) -> int:
+        return int(self.seconds * 1000) // CELL_MS
+
+    def media_id(self, call: int) -> str:
+        return f"{self.name}-{call}"
+
+    def completing(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The packet that completes the provisional row of each cell: half a second is looked ahead."""
+        return -(-(cells + 2) * CELL_MS // self.packet_ms) - 1
+
+
+def speech() -> npt.NDArray[np.int16]:
+    """All speech of the two-channel calls, one side after the other, at 8 kHz."""
+    import av
+
+    found = []
+    for path in sorted((data() / "speech/callcentre/audio").glob("*.flac")):
+        with av.open(str(path)) as container:
+            stereo = container.streams.audio[0].channels == 2
+        sound = decode(path, RATE_HZ) if not stereo else None
+        sides = [sound] if sound is not None else _sides(path)
+        for side in sides:
+            cells = side[: len(side) // 4_000 * 4_000].reshape(-1, 4_000)
+            found.append(cells[(cells**2).mean(1) > _LOUD].ravel())
+    return (np.concatenate(found) * 32_767).astype(np.int16)
+
+
+def _sides(path: Any) -> npt.NDArray[np.float32]:
+    import av
+
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=RATE_HZ)
+        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
+    return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+
+
+def packets(load: Load, call: int, sound: npt.NDArray[np.int16]) -> Iterator[Packet]:
+    """The packets of a call."""
+    n = RATE_HZ * load.packet_ms // 1000
+    starts = (call * 7_919 * 4, call * 10_007 * 4 + len(sound) // 2)
+    for number in range(load.packets):
+        sides = [sound.take(range(s + number * n, s + number * n + n), mode="wrap") for s in starts]
+        body = np.stack(sides, 1).astype(">i2").tobytes()
+        yield Packet(load.media_id(call), number, body, KIND, number * load.packet_ms, role="agent,customer")
+    end_ms = load.packets * load.packet_ms
+    yield Packet(load.media_id(call), load.packets, b"", KIND, end_ms, role="agent,customer", final=True)
+
+
+def _table(shared: "SynchronizedArray[float]", *shape: int) -> npt.NDArray[np.float64]:
+    """Shared memory as an array."""
+    memory: Any = shared.get_obj()
+    return np.frombuffer(memory).reshape(shape)
+
+
+def send(bootstrap: str, load: Load, stamps: "SynchronizedArray[float]", speed: float = 1.0) -> None:
+    """Send all calls, spread evenly over the length of a packet; note the broker's stamps."""
+    from kafka import KafkaProducer
+
+    sound = speech()
+    table = _table(stamps, load.calls, load.packets + 1)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks=1, linger_ms=0, max_request_size=16 << 20)
+    partitions = len(producer.partitions_for(load.topic))
+    lanes = [packets(load, call, sound) for call in range(load.calls)]
+    began = time.time()
+
+    def note(call: int, number: int) -> Any:
+        def told(record: Any) -> None:
+            table[call, number] = record.timestamp / 1000
+
+        return told
+
+    for number in range(load.packets + 1):
+        for call, lane in enumerate(lanes):
+            packet = next(lane)
+            due = began + (number + call / load.calls) * load.packet_ms / 1000 / speed
+            if (wait := due - time.time()) > 0:
+                time.sleep(wait)
+            producer.send(
+                load.topic,
+                packet.data,
+                key=packet.media_id.encode(),
+                headers=headers_of(packet, "moodstream:bench", int(began * 1000) + packet.pts_ms),
+                partition=partition_of(packet.media_id, partitions),
+            ).add_callback(note(call, number))
+    producer.flush()
+    producer.close()
+
+
+def receive(bootstrap: str, load: Load, came: "SynchronizedArray[float]", ready: Any, done: Any) -> None:
+    """Note when each provisional row of the agents' sides and of the customers' is there."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    table = _table(came, 2, load.calls, load.cells)
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=20
+    )
+    places = [TopicPartition(load.rows, number) for number in consumer.partitions_for_topic(load.rows)]
+    consumer.assign(places)
+    consumer.seek_to_end(*places)
+    for place in places:
+        consumer.position(place)
+    ready.set()
+    prefix = f'["{load.name}-'.encode()
+    while not done.is_set():
+        for records in consumer.poll(100).values():
+            now = time.time()
+            for record in records:
+                if record.key.startswith(prefix) and b'"is_final":false' in record.value:
+                    media_id, _, channel, _, start_ms = json.loads(record.key)
+                    call = int(media_id.rpartition("-")[2])
+                    table[int(channel == "customer"), call, start_ms // CELL_MS] = now
+    consumer.close()
+
+
+def run(bootstrap: str, load: Load, during: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Send and receive; stamps [calls, packets + 1], and arrivals [2, calls, cells].
+
+    Args:
+        during: called while packets are sent, with nothing.
+    """
+    context = mp.get_context("spawn")
+    stamps = context.Array("d", load.calls * (load.packets + 1))
+    came = context.Array("d", 2 * load.calls * load.cells)
+    ready, done = context.Event(), context.Event()
+    receiver = context.Process(target=receive, args=(bootstrap, load, came, ready, done))
+    sender = context.Process(target=send, args=(bootstrap, load, stamps))
+    receiver.start()
+    ready.wait(60)
+    sender.start()
+    if during is not None:
+        during()
+    sender.join()
+    time.sleep(2)
+    done.set()
+    receiver.join(20)
+    return (
+        _table(stamps, load.calls, load.packets + 1).copy(),
+        _table(came, 2, load.calls, load.cells).copy(),
+    )
+
+
+def run_sender(bootstrap: str, load: Load) -> None:
+    """Send all at once, in a process of its own."""
+    context = mp.get_context("spawn")
+    stamps = context.Array("d", load.calls * (load.packets + 1))
+    sender = context.Process(target=send, args=(bootstrap, load, stamps, float("inf")))
+    sender.start()
+    sender.join()
+
+
+def idle(count: int) -> float:
+    """MiB that so many streams cost after two packets each, in this process."""
+    import gc
+    import resource
+    from pathlib import Path
+
+    from moodstream.transforms.elements import Record
+    from moodstream.transforms.engine import Engine
+    from moodstream.transforms.partition import Partition
+    from moodstream.transforms.session import Settings
+    from moodstream.transforms.stream import LiveSettings
+
+    def rss_mib() -> float:
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / (1 << 20)
+
+    sound, partition = speech(), Partition("t", 0, Engine(), Settings(emotions_for="all"), LiveSettings())
+    offset, start_ms, before = 0, 1_700_000_000_000, 0.0
+    for first in range(-100, count, 100):  # the first hundred warm up
+        load = Load(f"idle{first}", 100, 500, 1.0, "t", "")
+        lanes = [list(packets(load, call, sound))[:2] for call in range(load.calls)]
+        for number in range(2):
+            for lane in lanes:
+                packet = lane[number]
+                headers = tuple(headers_of(packet, "bench:", start_ms))
+                key = packet.media_id.encode()
+                partition.push(Record("t", 0, offset, start_ms + offset // 100, key, packet.data, headers))
+                offset += 1
+            partition.take()
+        before = before or rss_mib()
+    return rss_mib() - before
