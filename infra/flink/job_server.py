@@ -13,6 +13,7 @@ Ctrl-C; with `--fetch` it only fills the cache.
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,7 @@ def main() -> None:
         return
     with JobServer() as running:
         print(" ".join(running.options()), flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # or Java would outlive it
         with contextlib.suppress(KeyboardInterrupt):
             running.wait()
 

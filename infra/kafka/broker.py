@@ -12,6 +12,7 @@ As a command, `python -m infra.kafka.broker` starts one, prints its address and 
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,10 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={protocol}://127.0.0.1:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name={protocol}
 controller.listener.names=CONTROLLER
 log.dirs={folder}/data
 offsets.topic.replication.factor=1
@@ -40,6 +43,20 @@ group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=4194304
 """
+
+
+_SECURE = """
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+  required username="moodstream" password="{password}" user_moodstream="{password}";
+ssl.keystore.type=PKCS12
+ssl.keystore.location={folder}/key.p12
+ssl.keystore.password={password}
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/certificate.pem
+"""
+PASSWORD = "moodstream"  # of the user moodstream, and of the key: nobody else can reach the port
 
 
 def missing() -> str | None:
@@ -62,26 +79,46 @@ class Broker:
     Args:
         folder: where its data and log lie; by default a temporary folder that goes with it.
         start_s: how long the start may take.
+        secure: it wants TLS (`certificate`) and the user `moodstream` with `PASSWORD`.
     """
 
-    def __init__(self, folder: Path | None = None, start_s: float = 120) -> None:
+    def __init__(self, folder: Path | None = None, start_s: float = 120, secure: bool = False) -> None:
         self._owned = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="moodstream-kafka-"))
-        self.start_s = start_s
+        self.start_s, self.secure = start_s, secure
         self.port, self._controller = java.free_ports(2)
 
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def certificate(self) -> Path:
+        """What clients must trust, where it is secure."""
+        return self.folder / "certificate.pem"
+
     def __enter__(self) -> Self:
         self._properties = self.folder / "server.properties"
-        words = {"port": self.port, "controller": self._controller, "folder": self.folder}
-        self._properties.write_text(_PROPERTIES.format(**words))
+        words = {"folder": self.folder, "password": PASSWORD, "protocol": "PLAINTEXT"}
+        words |= {"port": str(self.port), "controller": str(self._controller)}
+        if self.secure:
+            words["protocol"] = "SASL_SSL"
+            self._make_key()
+        text = _PROPERTIES + (_SECURE if self.secure else "")
+        self._properties.write_text(text.format(**words))
         tool = [*self._java("kafka.tools.StorageTool"), "format", "-t", str(uuid.uuid4())]
         subprocess.run([*tool, "-c", self._properties], check=True, capture_output=True)
         self.start()
         return self
+
+    def _make_key(self) -> None:
+        """A key and a certificate that it signs itself."""
+        store = ["-alias", "broker", "-keystore", str(self.folder / "key.p12"), "-storepass", PASSWORD]
+        make = ["-genkeypair", "-keyalg", "EC", "-validity", "30", "-storetype", "PKCS12"]
+        make += ["-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1"]
+        show = ["-exportcert", "-rfc", "-file", str(self.certificate)]
+        for command in (make, show):
+            subprocess.run(["keytool", *command, *store], check=True, capture_output=True)
 
     def start(self) -> None:
         """Start the Java process (again, after `stop`) on the same data and port."""
@@ -128,6 +165,7 @@ def main() -> None:
         return
     with Broker() as running:
         print(running.bootstrap, flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # or Java would outlive it
         with contextlib.suppress(KeyboardInterrupt):
             running.wait()
 
