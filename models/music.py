@@ -60,7 +60,7 @@ LIMITS = [
     "statistics of harmony and ridge were chosen on the folds that also measure them: a little flattering",
     "aim missed: arousal of 4QAED (.92); expected but missed by .002: quadrants of rendered EMOPIA (.69)",
     "the network of segments gains .018 [.003, .034] of the windows of a curve of 4QAED, .008 [-.014, .030] "
-    "of whole excerpts, and costs .006 [.000, .011] of the mean of windows of rendered EMOPIA; its size, 128, "
+    "of whole excerpts, costs .006 [.000, .011] of the mean of windows of rendered EMOPIA; its size (128) "
     "was chosen on these folds; self-learning of segments gains no more (docs/self-learning.md)",
     "tried for quadrants of 4QAED, over three seeds: a network of frames (.696), ridge .15, .3, .6 (.724, "
     ".726, .724), twice the weight of harmony (.724), a sharper kernel (.719); over two: renders and "
