@@ -24,7 +24,7 @@ def test_the_example_says_every_option_of_live_and_is_right() -> None:
     defaults = {option.name: option.default for option in cli.commands["live"].params}
     for name in ("window_ms", "idle_s", "snapshot_s", "group", "prefix", "emotions_for"):
         assert str(file.options[name]) == str(defaults[name])
-    assert len({rule.name for rule in file.rules}) == len(file.rules) == 9
+    assert len({rule.name for rule in file.rules}) == len(file.rules) == 10
     assert file.rules == read_rules(EXAMPLE)
     assert file.roles.read("operator, caller", 2) == file.roles.read("", 2) == ("agent", "customer")
     assert file.sections["alerts"]["webhook"] == "http://localhost:8080/alerts"
