@@ -43,15 +43,15 @@ Teacher = MoodNetwork | ExpertNetwork
 class DistilRecipe:
     """How to fit the student."""
 
-    steps: int = 3000
-    sounds: int = 48  # in a step
-    batch: int = 256  # windows of them
+    steps: int = 2000
+    sounds: int = 32  # in a step
+    batch: int = 192  # windows of them
     rate: float = 4e-3
     decay: float = 1e-3
     whole: float = 0.3  # chance of a whole sound rather than a stretch of it
     joined: float = 0.25  # chance that a second stretch follows
     cells: tuple[int, int] = (3, 8)  # length of a stretch
-    longest: int = 16  # cells that are heard of a sound at once
+    longest: int = 10  # cells that are heard of a sound at once
     unlabelled: float = 0.1  # share of the sounds
     level_db: float = 6.0  # deviation of a gain that the student's encoder hears, and the teacher's does not
     means: float = 6.0  # weight of the dimensions in the loss, whose variance is about a tenth

@@ -121,8 +121,7 @@ def test_final_rows_are_those_of_batch(
     for name in ("curve", "episode", "summary"):
         assert rows_of(found, name).keys() == rows_of(wanted, name).keys()
         for key, row in rows_of(wanted, name).items():
-            # Single precision: where nothing is above 4 kHz, discriminants amplify how the sums were rounded.
-            assert_same(rows_of(found, name)[key], row, atol=5e-4)
+            assert_same(rows_of(found, name)[key], row)
 
 
 def test_what_is_told_depends_on_the_media_and_not_on_the_cuts(engine: Engine, call: Float) -> None:
@@ -135,7 +134,7 @@ def test_what_is_told_depends_on_the_media_and_not_on_the_cuts(engine: Engine, c
             rows.sort(key=lambda row: [str(row[column]).rjust(9) for column in order])
         assert len(first) == len(second)
         for row, other in zip(first, second, strict=True):
-            assert_same(other, row, atol=5e-4)  # as above
+            assert_same(other, row)
 
 
 def test_a_provisional_row_comes_half_a_second_after_its_cell(engine: Engine, call: Float) -> None:
