@@ -4,15 +4,18 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.kafka.broker import Broker
-from moodstream.sinks.kafka import partition_of
+from infra.kafka.broker import PASSWORD, Broker, missing
+from moodstream.pipelines.cli import run
+from moodstream.pipelines.kafka_options import cluster_of
+from moodstream.sinks.kafka import KafkaSink, Topics, partition_of
 from moodstream.transforms.elements import Packet
 from tests.support.kafka_topics import Committed, make_topics, send
-from tests.support.workers import Worker, call, is_ready, scraped, send_call, until
+from tests.support.workers import ROOT, Worker, call, is_ready, scraped, send_call, until
 
 KafkaProducer = pytest.importorskip("kafka").KafkaProducer
 PACKETS = "moodstream_packets_total"
@@ -147,3 +150,27 @@ def test_members_of_a_group_share_a_topic_and_never_write_for_one_another(broker
         check_whole(Committed(broker.bootstrap, "share").wait(calls), calls)
         one.process.send_signal(signal.SIGTERM)
         assert one.process.wait(30) == 0
+
+
+def test_tls_and_a_password(tmp_path: Path) -> None:
+    lacking = missing()
+    if lacking is not None:
+        pytest.skip(lacking)
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    with Broker(secure=True) as broker:
+        settings = ["security_protocol=SASL_SSL", "sasl_mechanism=PLAIN", "sasl_plain_username=moodstream"]
+        settings += [f"ssl_cafile={broker.certificate}"]
+        known = [*settings, f"sasl_plain_password=@{tmp_path / 'password'}"]
+
+        def at(settings: list[str]) -> list[str]:
+            return ["--bootstrap", broker.bootstrap, *(w for one in settings for w in ("--kafka", one))]
+
+        named = ["--in", "packets", "--group", "tls", "--new-partitions", "1"]
+        assert run(["verify", *at(known), *named, "--create"]) == 0
+        song = str(ROOT / "demo/songs/empty_house.mid")
+        assert run(["replay", song, *at(known), "--topic", "packets", "--speed", "max"]) == 0
+        assert run(["land", *at(known), "--to", str(tmp_path / "lake"), "--once"]) == 0
+        sink = KafkaSink(cluster_of(broker.bootstrap, tuple(known)), "packets", "tls", Topics())
+        assert sink.recover([0])[0].committed == 0  # transactions, too
+        wrong = [*settings, "sasl_plain_password=guessed", "bootstrap_timeout_ms=2000"]
+        assert run(["verify", *at(wrong), *named]) == 1

@@ -1,12 +1,14 @@
 """A live process for tests, with fake models: reads, commits, and dies where it is told to.
 
     python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP [MOMENT COUNT | patient [share | PARTITIONS]]
+    python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP slow
     python -m tests.support.live_worker BOOTSTRAP TOPIC GROUP flink OPTION...
 
 With MOMENT (`begun`, `sent`, `ready`, `committed`) it kills itself there, in its COUNTth transaction. Into
 the file that LIVE_WORKER_MOMENT names it writes the moment it is at: whoever kills it knows what was hit.
 With `patient` it is the whole run, which goes on after failures, alone, as a member of its group or for these
 partitions (`0,1`); it serves measures at a port that it writes, as the first line, to its standard output.
+With `slow` its commits take long; it serves measures, too.
 With `flink` it sends the pipeline to another runner, with these options, and stays until the job ends.
 """
 
@@ -14,17 +16,18 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from moodstream.pipelines.live import LiveConfig, run, run_once, stopping
-from moodstream.pipelines.metrics import Metrics
+from moodstream.pipelines.metrics import Metrics, measure_into
 from moodstream.pipelines.monitor import serving
 from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
 from moodstream.transforms import source_kafka
-from moodstream.transforms.elements import Recovered
+from moodstream.transforms.elements import Commit, Recovered
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.session import Settings
 from moodstream.transforms.stream import LiveSettings
@@ -59,6 +62,14 @@ class DyingSink(KafkaSink):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
+class SlowSink(KafkaSink):
+    """Takes its time."""
+
+    def write(self, commit: Commit) -> None:
+        time.sleep(0.2)
+        super().write(commit)
+
+
 def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
     topics = Topics(f"{group}.")
     timing = replace(TIMING, in_hand=os.environ.get("LIVE_WORKER_HAND", ""))
@@ -74,6 +85,13 @@ def main(bootstrap: str, topic: str, group: str, moment: str = "", more: str = "
     config = config_of(bootstrap, topic, group)
     if moment == "flink":
         run_once(replace(config, beam_options=(more, *options), bundle_s=1.0), engine=FakeEngine())
+        return 0
+    if moment == "slow":
+        slow, metrics = SlowSink(config.cluster, topic, group, config.topics), Metrics()
+        measure_into(metrics)
+        with serving(metrics, 0) as port, stopping():
+            print(port, flush=True)
+            run_once(config, slow, FakeEngine())
         return 0
     if moment == "patient":
         metrics = Metrics()
