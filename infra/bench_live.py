@@ -280,6 +280,7 @@ def main() -> int:
     if asked.worker:
         work(asked.worker, asked.model)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that broker and worker end with it
     seconds = 300.0 if asked.full else asked.seconds
     found: dict[str, Any] = {"model": asked.model, "levels": []}
     with running(asked.model) as (bootstrap, worker):
