@@ -33,7 +33,7 @@ class Committed:
     """Reads the committed rows of a group, for ever from where it was."""
 
     def __init__(self, bootstrap: str, group: str) -> None:
-        self.prefix = f"{group}."
+        self.bootstrap, self.prefix = bootstrap, f"{group}."
         self.consumer = KafkaConsumer(
             bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
         )
@@ -55,6 +55,14 @@ class Committed:
             count += len(records)
         return count
 
+    def _ends(self) -> Mapping[TopicPartition, int]:
+        """Where the topics end, with what is committed but not marked so everywhere yet."""
+        other = KafkaConsumer(bootstrap_servers=self.bootstrap, isolation_level="read_uncommitted")
+        try:
+            return other.end_offsets(self.places)
+        finally:
+            other.close()
+
     def wait(self, media: int, seconds: float = 90) -> Mapping[str, list[dict[str, Any]]]:
         """Read until so many media are over."""
         end = time.monotonic() + seconds
@@ -62,7 +70,7 @@ class Committed:
             self.read()
             if time.monotonic() > end:
                 raise TimeoutError(f"{len(self.rows['media'])} of {media} media after {seconds} s")
-        ends = self.consumer.end_offsets(self.places)
+        ends = self._ends()
         while any(self.consumer.position(place) < ends[place] for place in self.places):
             self.read()
         return self.rows

@@ -2,8 +2,10 @@
 
     python -m tests.support.kill_run --streams 50 --kills 30 --seed 1
 
-Half of the kills come at a random time from outside (`kill -9`), the others from inside, at the moments of a
-transaction in turn. Everything follows from the seed but when exactly an outer kill hits.
+Six streams of ten are PCM, three are coded (MP3, AAC, Opus, TS, mp4 and WebM in turn), one is notes. With
+`--models real` the shipped models hear them, not fake ones. Half of the kills come at a random time from
+outside (`kill -9`), the others from inside, at the moments of a transaction in turn. Everything follows from
+the seed but when exactly an outer kill hits.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from kafka import KafkaProducer
 
 from infra.kafka.broker import Broker
 from moodstream.transforms.elements import Packet
+from tests.support.coded_media import KINDS, coded
 from tests.support.kafka_topics import Committed, make_topics, send, sorted_rows
 from tests.support.media_files import sound
 from tests.support.packets import cut, difference, l16
@@ -32,6 +35,7 @@ MIDI = ROOT / "demo/songs/empty_house.mid"
 RATE_HZ = 8_000
 INSIDE = ("sent", "committed", "ready", "begun")
 PACKET_MS = 500
+CODED = ("mp3", "ogg", "aac", "webm", "mp4", "ts_film")
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,12 @@ class Report:
     changed: int
     kills: int
     in_transaction: int  # kills that hit an open transaction
+    refused: int  # dead letters: there is nothing bad in it
 
     def __str__(self) -> str:
         return (
             f"{self.rows} rows: {self.lost} lost, {self.doubled} doubled, {self.changed} changed; "
-            f"{self.kills} kills, {self.in_transaction} in an open transaction"
+            f"{self.kills} kills, {self.in_transaction} in an open transaction; {self.refused} dead letters"
         )
 
 
@@ -58,16 +63,22 @@ def packets_of(streams: int, seconds: float, seed: int) -> list[Packet]:
     lanes = []
     for number in range(streams):
         channels = 1 + number % 2
+        role = "agent,customer" if channels == 2 else ""
+        if number % 10 in (2, 5, 8):
+            kind = CODED[number // 3 % len(CODED)]
+            data, content_type = coded(kind, seconds), KINDS[kind][0]
+            size = round(len(data) * PACKET_MS / seconds / 1000)
+            lanes.append(
+                list(cut(f"{kind}{number}", data, content_type, [size] * 400, size * 1000 // PACKET_MS))
+            )
+            continue
         if number % 10 == 9:
             midi = MIDI.read_bytes()
             lanes.append(list(cut(f"tune{number}", midi, "audio/midi", [300], len(midi), part="midi")))
             continue
         data = l16(sound(seconds * draw.uniform(0.6, 1), RATE_HZ, channels, number))
         size = RATE_HZ * 2 * channels * PACKET_MS // 1000
-        kind, role = (
-            f"audio/L16;rate={RATE_HZ};channels={channels}",
-            "agent,customer" if channels == 2 else "",
-        )
+        kind = f"audio/L16;rate={RATE_HZ};channels={channels}"
         lanes.append(list(cut(f"call{number}", data, kind, [size] * 200, size * 2, role=role)))
     sent = [
         (at + draw.uniform(0, 1.2), number, packet)
@@ -78,30 +89,38 @@ def packets_of(streams: int, seconds: float, seed: int) -> list[Packet]:
     return [packet for _, _, packet in sorted(sent, key=lambda each: (each[0], each[1]))]
 
 
-def run(broker: Broker, name: str, streams: int, seconds: float, kills: int, seed: int) -> Report:
+def run(
+    broker: Broker, name: str, streams: int, seconds: float, kills: int, seed: int, models: str = "fake"
+) -> Report:
     """Send, kill, restart, until all is committed; then the same packets without kills, and compare."""
     topic, killed, calm = f"{name}.packets", f"{name}.killed", f"{name}.calm"
     make_topics(broker.bootstrap, topic, [killed, calm])
     packets = packets_of(streams, seconds, seed)
+    both = {"LIVE_WORKER_MODELS": models, "LIVE_WORKER_IDLE_MS": "3600000"}  # however slow this machine is
     media = len({packet.media_id for packet in packets})
-    hits = _disturbed(broker.bootstrap, topic, killed, packets, kills, seed)
-    with _Worker(broker.bootstrap, topic, killed):
-        found = sorted_rows(Committed(broker.bootstrap, killed).wait(media, 180))
-    with _Worker(broker.bootstrap, topic, calm):
-        wanted = sorted_rows(Committed(broker.bootstrap, calm).wait(media, 180))
+    with tempfile.TemporaryDirectory() as hand:
+        env = both | {"LIVE_WORKER_HAND": hand}
+        hits = _disturbed(broker.bootstrap, topic, killed, packets, kills, seed, env)
+        with _Worker(broker.bootstrap, topic, killed, env=env):
+            found = sorted_rows(Committed(broker.bootstrap, killed).wait(media, 300))
+    with _Worker(broker.bootstrap, topic, calm, env=both):
+        wanted = sorted_rows(Committed(broker.bootstrap, calm).wait(media, 300))
     lost = doubled = changed = count = 0
     for table, rows in wanted.items():
         count += len(rows)
         have, want = (Counter(_key(row) for row in some) for some in (found[table], rows))
         lost += (want - have).total()
         doubled += (have - want).total()
+        for word, some in (("lost", want - have), ("doubled", have - want)):
+            for key in list(some)[:5]:
+                print(f"{word} {table} {key}", file=sys.stderr)
         theirs = {_key(row): row for row in found[table]}
         for row in rows:
             changes = difference(theirs[_key(row)], row) if _key(row) in theirs else ""
             if changes:
                 changed += 1
                 print(f"changed {table} {_key(row)}: {changes}", file=sys.stderr)
-    return Report(count, lost, doubled, changed, kills, hits)
+    return Report(count, lost, doubled, changed, kills, hits, len(found["dead_letter"]))
 
 
 def _key(row: dict[str, object]) -> tuple[object, ...]:
@@ -112,13 +131,13 @@ def _key(row: dict[str, object]) -> tuple[object, ...]:
 class _Worker:
     """A live process."""
 
-    def __init__(self, bootstrap: str, topic: str, group: str, *more: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, group: str, *more: str, env: dict[str, str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._moment = Path(self._folder.name, "moment")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.live_worker", bootstrap, topic, group, *more],
             cwd=ROOT,
-            env=os.environ | {"LIVE_WORKER_MOMENT": str(self._moment)},
+            env=os.environ | env | {"LIVE_WORKER_MOMENT": str(self._moment)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -146,7 +165,9 @@ class _Worker:
         self._folder.cleanup()
 
 
-def _disturbed(bootstrap: str, topic: str, group: str, packets: list[Packet], kills: int, seed: int) -> int:
+def _disturbed(
+    bootstrap: str, topic: str, group: str, packets: list[Packet], kills: int, seed: int, env: dict[str, str]
+) -> int:
     """Send a portion to each of so many processes and kill it meanwhile; how many hit an open transaction."""
     draw, hits = random.Random(seed), 0
     producer = KafkaProducer(bootstrap_servers=bootstrap)
@@ -155,7 +176,7 @@ def _disturbed(bootstrap: str, topic: str, group: str, packets: list[Packet], ki
         inside = number % 2 == 0
         more = (INSIDE[number // 2 % len(INSIDE)], str(draw.randint(1, 4))) if inside else ()
         portion = packets[borders[number] : borders[number + 1]]
-        with _Worker(bootstrap, topic, group, *more) as worker:
+        with _Worker(bootstrap, topic, group, *more, env=env) as worker:
             while not worker.moment:  # it is not at work yet
                 time.sleep(0.02)
             doom = threading.Timer(draw.uniform(0.2, 1.2), worker.process.kill)
@@ -179,11 +200,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=150)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--models", choices=["fake", "real"], default="fake")
     asked = parser.parse_args()
     with Broker() as broker:
-        report = run(broker, "kills", asked.streams, asked.seconds, asked.kills, asked.seed)
+        report = run(broker, "kills", asked.streams, asked.seconds, asked.kills, asked.seed, asked.models)
     print(report)
-    return int(bool(report.lost or report.doubled or report.changed))
+    return int(bool(report.lost or report.doubled or report.changed or report.refused))
 
 
 if __name__ == "__main__":

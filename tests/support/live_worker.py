@@ -72,7 +72,8 @@ class SlowSink(KafkaSink):
 
 def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
     topics = Topics(f"{group}.")
-    timing = replace(TIMING, in_hand=os.environ.get("LIVE_WORKER_HAND", ""))
+    idle_ms = int(os.environ.get("LIVE_WORKER_IDLE_MS", TIMING.idle_ms))
+    timing = replace(TIMING, in_hand=os.environ.get("LIVE_WORKER_HAND", ""), idle_ms=idle_ms)
     return LiveConfig(Cluster(bootstrap), topic, group, topics, settings=Settings(), timing=timing)
 
 
