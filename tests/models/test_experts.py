@@ -8,11 +8,11 @@ from moodstream.models.base import CELL_FRAMES
 from moodstream.models.examples import Example, Prepared
 from moodstream.models.expert_fitting import ExpertRecipe, altered, channel_sums, fit_experts
 from moodstream.models.experts import ExpertNetwork
-from moodstream.models.features import N_BASE, N_COLUMNS
+from moodstream.models.features import N_BASE, N_COLUMNS, N_MELS
 from moodstream.models.fitting import predict
 from moodstream.models.metrics import uar
 from moodstream.models.network import Shape
-from moodstream.models.pooling import N_SUMS, cell_sums
+from moodstream.models.pooling import LEVEL_PER_DB, MEL_PER_DB, N_SUMS, cell_sums
 
 SHAPE = Shape(
     ("a", "b", "c"),
@@ -96,6 +96,18 @@ def test_experts_know_new_speakers(prepared: Prepared, network: ExpertNetwork) -
     assert not np.allclose(known.logits, said.logits)
 
 
+def test_the_gain_of_a_recording_changes_nothing(network: ExpertNetwork) -> None:
+    frames = 0.3 * torch.randn(3 * CELL_FRAMES, N_COLUMNS, generator=torch.Generator().manual_seed(0))
+    frames[:, N_BASE - 1] = 0.5  # half voiced
+    louder = frames.clone()
+    louder[:, :N_MELS] += 12 * MEL_PER_DB
+    louder[:, N_MELS] += 12 * LEVEL_PER_DB
+    learned = torch.ones(1, 2 + 2 * 8)
+    soft, loud = (network.heads(learned, cell_sums(each).sum(0)[None])[0] for each in (frames, louder))
+    for one, other in zip(soft, loud, strict=True):
+        torch.testing.assert_close(one, other, atol=0.02, rtol=0.02)
+
+
 def test_a_corpus_never_says_what_it_never_heard(prepared: Prepared, network: ExpertNetwork) -> None:
     said = predict(network, prepared, unheard(prepared), own=True)
     one = np.array([prepared.examples[row].corpus == "one" for row in said.row])
@@ -147,7 +159,7 @@ def test_what_is_altered_stays_a_sound(prepared: Prepared) -> None:
     assert frames.shape == (8, 6 * CELL_FRAMES, N_BASE)
     assert valid.sum(1).min() >= 3 * CELL_FRAMES / 1.16
     assert torch.isfinite(frames).all()
-    still = ExpertRecipe(shift=0, speed=0, colour=0, level=0, bands=0, moments=0, crop_cells=(3, 3))
+    still = ExpertRecipe(shift=0, speed=0, colour=0, level_db=0, bands=0, moments=0, crop_cells=(3, 3))
     frames, _ = altered(prepared, np.array([5]), still, np.random.default_rng(0))
     expected = prepared.frames[15 * CELL_FRAMES : 18 * CELL_FRAMES].astype(np.float32)
     np.testing.assert_allclose(frames[0], expected, atol=2e-3)
