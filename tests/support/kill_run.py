@@ -79,7 +79,7 @@ def packets_of(streams: int, seconds: float, seed: int) -> list[Packet]:
         data = l16(sound(seconds * draw.uniform(0.6, 1), RATE_HZ, channels, number))
         size = RATE_HZ * 2 * channels * PACKET_MS // 1000
         kind = f"audio/L16;rate={RATE_HZ};channels={channels}"
-        lanes.append(list(cut(f"call{number}", data, kind, [size] * 200, size * 2, role=role)))
+        lanes.append(list(cut(f"call{number}", data, kind, [size] * 400, size * 2, role=role)))
     sent = [
         (at + draw.uniform(0, 1.2), number, packet)
         for number, lane in enumerate(lanes)
