@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _POLL_MS = 300
 _SETTLE_S = 15.0
+_PATIENT_S = 2.0
 _log = logging.getLogger(__name__)
 Pause = Callable[[float], bool]
 Deliver = Callable[[Mapping[str, Any], Pause], bool]
@@ -178,14 +179,19 @@ class Alerting:
     def _commit(self, place: "TopicPartition", offset: int) -> None:
         """Commit a position, once the group has settled if it is about to say anew who reads what."""
         errors = self._kafka.errors
-        end = time.monotonic() + _SETTLE_S
+        end, patient = time.monotonic() + _SETTLE_S, time.monotonic() + _PATIENT_S
         while True:
             try:
                 self._consumer.commit({place: self._kafka.OffsetAndMetadata(offset, "", -1)})
                 break
             except (errors.CommitFailedError, errors.RebalanceInProgressError):
+                if time.monotonic() > patient:  # a join that a short poll cut off never ends by itself
+                    self._consumer.unsubscribe()
+                    self._consumer.subscribe([self._topic], listener=self._joined)
+                    patient = end
                 self._stay(_POLL_MS)
-                if place not in self._consumer.assignment() or time.monotonic() > end:
+                mine = self._consumer.assignment()  # empty while the group settles
+                if (mine and place not in mine) or time.monotonic() > end:
                     _log.warning("%s went to another process; its last alert may be told twice", place)
                     break
         self._consumer.resume(*self._consumer.assignment())
