@@ -2,7 +2,7 @@
 
 PYTHON  ?= python3
 VENV    ?= .venv
-EXTRAS  ?= features,kafka,metrics,postgres,exports,onnx,test,check
+EXTRAS  ?= features,kafka,metrics,postgres,serve,exports,onnx,test,check
 LAKE    ?= demo-lake
 WORKERS ?= auto
 
@@ -50,7 +50,7 @@ check: $(STAMP) ## Layout, lint, format and types
 	$(BIN)/python infra/check.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy models transforms sinks pipelines infra/*.py infra/flink/*.py infra/kafka/*.py
+	$(BIN)/mypy models transforms sinks pipelines serving infra/*.py infra/flink/*.py infra/kafka/*.py
 
 format: $(STAMP) ## Let ruff mend what it can
 	$(BIN)/ruff check --fix .

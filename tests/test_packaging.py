@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("models", "transforms", "sinks", "pipelines")
+FOLDERS = ("models", "transforms", "sinks", "pipelines", "serving")
 RUNS_MODELS = {"estimate"}  # Beam's RunInference, which it is made of, loads torch by itself
 WITHOUT = "MOODSTREAM_WITHOUT_WEIGHTS"
 BUILD = "import sys; from setuptools import build_meta as b; print(b.build_wheel(sys.argv[1]))"
