@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo live-demo kill-test flink-live soak test check format bench bench-live models models-full constraints clean
+.PHONY: help install demo serve-demo live-demo kill-test flink-live soak test check format bench bench-live models models-full constraints clean
 
 help: ## This text
 	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
@@ -30,6 +30,10 @@ $(STAMP): pyproject.toml constraints.txt infra/install.sh
 
 demo: $(STAMP) ## Analyse the bundled demo media into ./demo-lake, print curves, write demo-report.html
 	@bash infra/demo.sh '$(BIN)' '$(LAKE)'
+
+serve-demo: $(STAMP) ## Serve ./demo-lake as a page and by REST at http://127.0.0.1:8080 (made first if it is not there)
+	@test -d '$(LAKE)' || bash infra/demo.sh '$(BIN)' '$(LAKE)'
+	$(BIN)/moodstream serve --lake '$(LAKE)' --media-root demo $(SERVE_ARGS)
 
 live-demo: $(STAMP) ## A real Kafka broker, a call, songs and MIDI replayed live, and what the lake holds then
 	@bash infra/live_demo.sh '$(BIN)' live-lake $(LIVE_SPEED)

@@ -23,6 +23,7 @@ from moodstream.pipelines.commands.live import live
 from moodstream.pipelines.commands.models import models
 from moodstream.pipelines.commands.query import query
 from moodstream.pipelines.commands.replay import replay
+from moodstream.pipelines.commands.serve import serve
 from moodstream.pipelines.commands.show import show
 from moodstream.pipelines.commands.tail import tail
 from moodstream.pipelines.commands.train import evaluate, train
@@ -66,6 +67,7 @@ for _command in (
     train,
     evaluate,
     compact,
+    serve,
     verify,
     live,
     replay,

@@ -1,4 +1,4 @@
-"""The configuration of a live run: one YAML file for `live`, `verify`, `alerts`, `land` and `tail`.
+"""The configuration of a live run: one YAML file for `live`, `verify`, `alerts`, `land`, `tail` and `serve`.
 
 Every option of `moodstream live` is a name in it, without dashes in front. Sections hold what is no option:
 
@@ -10,6 +10,7 @@ Every option of `moodstream live` is a name in it, without dashes in front. Sect
     rules: [...]                          # pipelines/rule_file.py
     webhook: {url: https://..., secret: "@/run/secrets/webhook"}
     land: {to: lake}
+    serve: {lake: lake, port: 8080}
 
 What the command line says counts more. infra/live.yaml is an example of all.
 """
@@ -31,8 +32,10 @@ if TYPE_CHECKING:  # help must be there at once
 F = TypeVar("F", bound=Callable[..., Any])
 _META = "moodstream.live_file"
 _OWN = ("privacy", "roles", "rules")
-_OF_COMMANDS = {"webhook": "alerts", "land": "land"}  # sections with the options of another command
-_SHARED = {"bootstrap", "kafka", "prefix", "topic", "group", "log_json"}  # by all commands
+# sections with the options of another command
+_OF_COMMANDS = {"webhook": "alerts", "land": "land", "serve": "serve"}
+# by all commands
+_SHARED = {"bootstrap", "kafka", "prefix", "topic", "group", "log_json", "emotions_for", "responsible"}
 _NOT_IN_FILES = {"config", "rules"}
 
 

@@ -1,0 +1,62 @@
+"""Runs the service until it is stopped: one process, one event loop."""
+
+import logging
+import socket
+
+import click
+import uvicorn
+
+from moodstream.pipelines.privacy import said
+from moodstream.serving.config import ServeConfig
+from moodstream.serving.service import build
+from moodstream.sinks.layout import check
+from moodstream.transforms.errors import UsageError
+
+_LEAVE_S = 5  # what is under way may take so long when it is stopped
+
+
+def run(config: ServeConfig) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        UsageError: there is no lake, or the port cannot be had.
+    """
+    check(config.lake)
+    app = build(config)
+    listening = listen(config.host, config.port)
+    port = listening.getsockname()[1]
+    log = logging.getLogger(__name__)
+    log.info("%s; %s", config.lake, said(config.emotions_for, config.responsible))
+    shown = f"[{config.host}]" if ":" in config.host else config.host
+    click.echo(f"moodstream serves {config.lake} at http://{shown}:{port}/  (Ctrl-C stops it)", err=True)
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=_LEAVE_S,
+        timeout_keep_alive=30,
+        h11_max_incomplete_event_size=64 << 10,
+        ws_max_size=1 << 20,
+    )
+    server = uvicorn.Server(settings)
+    with listening:
+        server.run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that others can connect to.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(f"cannot listen at {host}:{port}: {error.strerror or error}") from error
+    return listening

@@ -1,0 +1,53 @@
+"""The service: what it opens, in which order, and which routes it has.
+
+    build(config) ─▶ FastAPI ─▶ while it runs: app.state.{config, access, store, index, feed}
+
+Conventions: handlers find what is open at `request.app.state`; `index` and `feed` are None where there is none.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+
+from moodstream.serving.api import operations, problems
+from moodstream.serving.api.page import Page
+from moodstream.serving.config import ServeConfig
+
+
+def routers() -> list[APIRouter]:
+    """The routes, by what they are about."""
+    return [operations.router]
+
+
+def build(config: ServeConfig) -> FastAPI:
+    """The application; nothing is opened before it starts.
+
+    Raises:
+        UsageError: when it starts: there is no lake, or what else the configuration names is not there.
+    """
+    app = FastAPI(
+        title="moodstream",
+        version=version("moodstream"),
+        summary="Valence-arousal curves and emotion episodes of what a lake holds.",
+        docs_url=None,  # they come from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_open,
+    )
+    app.state.config = config
+    app.state.store = app.state.index = app.state.feed = app.state.access = None
+    problems.install(app)
+    for router in routers():
+        app.include_router(router)
+    app.router.default = Page()  # whatever is no route is a file of the page, or is not there
+    return app
+
+
+@asynccontextmanager
+async def _open(app: FastAPI) -> AsyncIterator[None]:
+    """Open what the handlers need, close it in reverse."""
+    async with AsyncExitStack() as stack:
+        stack.callback(lambda: None)
+        yield
