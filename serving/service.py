@@ -2,7 +2,8 @@
 
     build(config) ─▶ FastAPI ─▶ while it runs: app.state.{config, access, store, index, feed}
 
-Conventions: handlers find what is open at `request.app.state`; `index` and `feed` are None where there is none.
+Conventions: handlers find what is open at `request.app.state`; `index` and `feed` are None where there are
+none.
 """
 
 from collections.abc import AsyncIterator

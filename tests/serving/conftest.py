@@ -1,0 +1,108 @@
+"""A small lake that is served: a song, a call with two sides, a MIDI piece, and media with hostile names."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from moodstream.serving.config import ServeConfig
+from moodstream.serving.service import build
+from moodstream.sinks.lake import LakeSink
+from moodstream.transforms.elements import Commit
+from tests.pipelines.conftest import MemoryLake, add_alert, add_media, add_track, write_wav
+
+HOSTILE = (
+    "<script>alert(1)</script>.mp3",
+    'x"\r\nSet-Cookie: a=b.mp3',
+    "'; DROP TABLE media; --",
+    '=HYPERLINK("http://evil.example","click")',
+    "../../etc/passwd",
+    "ümläut 💥/ø?&#%2e%2e%00.mp3",
+)
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture(scope="session")
+def media_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files of the small lake lie."""
+    folder = tmp_path_factory.mktemp("roots") / "media"
+    folder.mkdir()
+    write_wav(folder / "song.wav", 60)
+    write_wav(folder / "call.wav", 90, 8000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def memory_lake(media_root: Path) -> MemoryLake:
+    lake = MemoryLake()
+
+    def quiet(second: float) -> str:
+        return "silence" if 22 <= second < 27 else ""
+
+    def pauses(second: float) -> str:
+        return "silence" if second % 20 < 6 else ""
+
+    for modality in ("fused", "music"):
+        add_track(lake, "song.wav", 60.2, modality, seed=4, known=quiet)
+    add_media(lake, "song.wav", 60.2, "audio", str(media_root / "song.wav"),
+              tags={"title": "A <b>song</b>", "artist": "Some Body", "genre": "rock"})  # fmt: skip
+    call = "calls/call.wav"
+    add_track(lake, call, 90, "speech", channel="agent", role="agent", seed=2, known=lambda s: "role")
+    add_track(lake, call, 90, "speech", channel="customer", role="customer", seed=3, known=pauses)
+    add_media(lake, call, 90, "call", str(media_root / "call.wav"), tags={}, modalities=["speech"])
+    add_alert(lake, call, 31_000, 36_500)
+    add_track(lake, "piece.mid", 40, "symbolic", seed=7)
+    add_media(
+        lake, "piece.mid", 40, "midi", str(media_root / "gone.mid"), rate_hz=None, channels=None, tags={}
+    )
+    for seed, name in enumerate(HOSTILE):
+        add_track(lake, name, 12, "music", seed=20 + seed)
+        add_media(lake, name, 12, "audio", name, tags={"title": name, "artist": name})
+    return lake
+
+
+def write_lake(lake: MemoryLake, folder: Path, media_ids: list[str] | None = None) -> Path:
+    """Rows in memory into a real lake, or further into one."""
+    sink = LakeSink(folder)
+    sink.open()
+    for media_id in media_ids or lake.media_ids():
+        tables = ("curve", "episode", "summary", "alert", "media")
+        sink.write(Commit(media_id, 0, {table: lake.rows(table, media_id) for table in tables}))
+    sink.flush()
+    sink.close()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served_lake(memory_lake: MemoryLake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small lake on disk; not to be written to."""
+    return write_lake(memory_lake, tmp_path_factory.mktemp("served") / "lake")
+
+
+@pytest.fixture
+def own_lake(served_lake: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    ignored = shutil.ignore_patterns("_serve", "_index")
+    return Path(shutil.copytree(served_lake, tmp_path / "lake", ignore=ignored))
+
+
+@pytest.fixture(scope="session")
+def make_client() -> Iterator[MakeClient]:
+    """Starts services: `make_client(lake, media_roots=(folder,))`. They end with the tests."""
+    with ExitStack() as stack:
+
+        def make(lake: Path, **settings: Any) -> TestClient:
+            app = build(ServeConfig(lake, **settings))
+            return stack.enter_context(TestClient(app, base_url="http://127.0.0.1:8080"))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def client(make_client: MakeClient, served_lake: Path, media_root: Path) -> TestClient:
+    """A service on loopback over the small lake, ready."""
+    return make_client(served_lake, media_roots=(media_root,))
