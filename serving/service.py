@@ -15,11 +15,12 @@ from fastapi import APIRouter, FastAPI
 from moodstream.serving.api import operations, problems
 from moodstream.serving.api.page import Page
 from moodstream.serving.config import ServeConfig
+from moodstream.serving.live import routes as live
 
 
 def routers() -> list[APIRouter]:
     """The routes, by what they are about."""
-    return [operations.router]
+    return [operations.router, live.router]
 
 
 def build(config: ServeConfig) -> FastAPI:
@@ -50,5 +51,5 @@ def build(config: ServeConfig) -> FastAPI:
 async def _open(app: FastAPI) -> AsyncIterator[None]:
     """Open what the handlers need, close it in reverse."""
     async with AsyncExitStack() as stack:
-        stack.callback(lambda: None)
+        await stack.enter_async_context(live.feeding(app))
         yield

@@ -1,0 +1,258 @@
+"""Feed: one thread that reads the result topics and keeps the board.
+
+It begins in the middle: at the start it goes back `BACK_S` in all topics (alerts: `ALERTS_BACK_S`, as one may be
+open for long), so calls that run already are there with their last minute. After a failure it goes on where it
+was, if that is not longer ago. Without a broker, or without topics, the service lives on: `why` says what is
+missing, and the thread tries again.
+
+Nothing enters the board that may not leave the service: rows are redacted as they are read.
+
+Conventions: only committed rows count (`read_committed`), and no offset is ever committed.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+
+from moodstream.pipelines.live import patience_s
+from moodstream.serving.access.redaction import Judging, redact
+from moodstream.serving.live.board import TABLES, Board
+from moodstream.serving.live.events import Events
+from moodstream.sinks.jsonrows import from_json, to_json
+from moodstream.sinks.kafka import Cluster, Topics, import_kafka
+from moodstream.transforms.tables import SCHEMAS
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer, TopicPartition
+
+BACK_S = 75.0  # more than the minute that is shown
+ALERTS_BACK_S = 1_800.0
+_POLL_MS = 200
+_LOOK_S = 5.0  # between two looks whether the broker is still there
+_MISSING_S = 10.0  # between two looks for topics that are not there
+_CURVE = pa.schema(
+    [
+        field
+        for field in SCHEMAS["curve"]
+        if field.name
+        in (
+            *(
+                "media_id",
+                "take",
+                "channel",
+                "role",
+                "modality",
+                "start_ms",
+                "end_ms",
+                "revision",
+                "is_final",
+            ),
+            *("emotions_for", "valence", "valence_std", "arousal", "arousal_std"),
+            *("activity", "loudness_lufs", "reason"),
+        )
+    ]
+)
+_log = logging.getLogger(__name__)
+
+
+class Feed:
+    """Rows of running calls.
+
+    Args:
+        cluster: where Kafka is.
+        topics: what the topics of results are called.
+        judging: whose emotions may leave the service.
+        events: of the board that is to be filled.
+    """
+
+    def __init__(
+        self, cluster: Cluster, topics: Topics, judging: Judging, events: Events | None = None
+    ) -> None:
+        self.cluster, self.topics, self.judging = cluster, topics, judging
+        self.events = events or Events(Board())
+        self.why = "it has not begun to read"  # why it is not ready; "" if it is
+        self.rows = self.refused = self.restarts = 0
+        self.lag = 0  # rows that are there and not read
+        self._stop = threading.Event()
+        self._positions: dict[TopicPartition, int] = {}
+        self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
+
+    @property
+    def ready(self) -> bool:
+        return not self.why
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more; waits for the thread a little, which holds nothing that must be saved."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(2.0)
+
+    def measures(self) -> dict[str, float]:
+        """What operators want to know, by name."""
+        events = self.events
+        with events.lock:
+            calls = len(events.board)
+        return {
+            "live_ready": float(self.ready),
+            "live_calls": float(calls),
+            "live_rows_total": float(self.rows),
+            "live_rows_refused_total": float(self.refused),
+            "live_lag_rows": float(self.lag),
+            "live_restarts_total": float(self.restarts),
+            "live_clients": float(events.clients),
+            "live_events_sent_total": float(events.sent),
+            "live_clients_dropped_total": float(events.dropped),
+        }
+
+    # ------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        try:
+            self._keep_reading(import_kafka())
+        finally:
+            self.why = "it reads no more"
+
+    def _keep_reading(self, kafka: Any) -> None:
+        tries = 0
+        while not self._stop.is_set():
+            began_s = time.monotonic()
+            try:
+                self._read_on(kafka)
+            except kafka.errors.KafkaError as error:
+                tries = 1 if time.monotonic() - began_s > 60 else tries + 1
+                self._wait(f"Kafka at {self.cluster.bootstrap}: {error or type(error).__name__}")
+                self.restarts += 1
+                self._stop.wait(patience_s(tries))
+
+    def _wait(self, why: str) -> None:
+        if why != self.why:
+            _log.warning("live rows wait: %s", why)
+        self.why = why
+
+    def _read_on(self, kafka: Any) -> None:
+        """Read until told to stop, or until topics have come that were missing."""
+        consumer = kafka.KafkaConsumer(
+            **self.cluster.settings(),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=2_000,
+        )
+        try:
+            places = self._places(consumer, kafka.TopicPartition)
+            missing = [self.topics.of(table) for table in TABLES if table not in set(places.values())]
+            if self.topics.of("curve") in missing:
+                self._wait(f"there is no topic {self.topics.of('curve')}")
+                self._stop.wait(_MISSING_S / 4)
+                return
+            consumer.assign(list(places))
+            for place, offset in self._starts(consumer, places).items():
+                consumer.seek(place, offset)
+            ends = consumer.end_offsets(list(places))
+            looked_s = began_s = time.monotonic()
+            while not self._stop.is_set():
+                self._take(places, consumer.poll(_POLL_MS))
+                now_s = time.monotonic()
+                if ends and all(consumer.position(place) >= end for place, end in ends.items()):
+                    ends = {}
+                    self.why = ""
+                    _log.info("live rows: %d calls run", len(self.events.board))
+                if now_s - looked_s > _LOOK_S:
+                    looked_s = now_s
+                    self._look(consumer, list(places), kafka)
+                if missing and now_s - began_s > _MISSING_S:
+                    return
+        finally:
+            consumer.close(autocommit=False, timeout_ms=1_000)
+
+    def _places(self, consumer: "KafkaConsumer", place: Any) -> "dict[TopicPartition, str]":
+        """The partitions of the topics that there are, with their tables."""
+        there = consumer.topics()
+        return {
+            place(self.topics.of(table), number): table
+            for table in TABLES
+            if self.topics.of(table) in there
+            for number in sorted(consumer.partitions_for_topic(self.topics.of(table)) or ())
+        }
+
+    def _starts(
+        self, consumer: "KafkaConsumer", places: "Mapping[TopicPartition, str]"
+    ) -> "dict[TopicPartition, int]":
+        """Where to read on: where it was, but not longer ago than is of use."""
+        now_ms = time.time() * 1000
+        back = {
+            place: int(now_ms - 1000 * (ALERTS_BACK_S if table == "alert" else BACK_S))
+            for place, table in places.items()
+        }
+        since = consumer.offsets_for_times(back)
+        ends = consumer.end_offsets(list(places))
+        starts = {}
+        for place in places:
+            found = since.get(place)
+            begin = ends[place] if found is None else found.offset
+            starts[place] = max(begin, self._positions.get(place, 0))
+        return starts
+
+    def _look(self, consumer: "KafkaConsumer", places: "list[TopicPartition]", kafka: Any) -> None:
+        """Whether the broker is there, and how far behind this is.
+
+        Raises:
+            KafkaError: it is not.
+        """
+        ends = consumer.end_offsets(places, timeout_ms=3_000)
+        self.lag = sum(max(0, end - consumer.position(place)) for place, end in ends.items())
+
+    # ------------------------------------------------------------ rows
+
+    def _take(self, places: "Mapping[TopicPartition, str]", polled: Mapping[Any, Any]) -> None:
+        if not polled:
+            return
+        values: dict[str, list[bytes]] = {}
+        newest_ms = 0
+        for place, records in polled.items():
+            values.setdefault(places[place], []).extend(one.value for one in records if one.value is not None)
+            newest_ms = max(newest_ms, records[-1].timestamp)
+            self._positions[place] = records[-1].offset + 1
+        read = {table: self.read(table, values[table]) for table in TABLES if table in values}
+        age_s = max(0.0, time.time() - newest_ms / 1000)
+        now_s = time.monotonic() - age_s
+        with self.events.lock:
+            for table, rows in read.items():
+                self.events.board.put(table, rows, now_s)
+        self.events.stir()
+
+    def read(self, table: str, values: Iterable[bytes]) -> list[dict[str, Any]]:
+        """Records of one topic as rows that may leave the service; what is no row is counted and left out."""
+        values = list(values)
+        self.rows += len(values)
+        try:
+            return self._read(table, values)
+        except (ValueError, TypeError, pa.ArrowException):
+            return [row for value in values for row in self._read_one(table, value)]
+
+    def _read_one(self, table: str, value: bytes) -> list[dict[str, Any]]:
+        try:
+            return self._read(table, [value])
+        except (ValueError, TypeError, pa.ArrowException) as error:
+            self.refused += 1
+            _log.warning("not a row of %s: %s", table, error)
+            return []
+
+    def _read(self, table: str, values: list[bytes]) -> list[dict[str, Any]]:
+        if table == "curve":  # most of the rows, and few of their columns
+            rows = pa.Table.from_pylist([orjson.loads(value) for value in values], schema=_CURVE)
+            found: list[dict[str, Any]] = redact(table, rows, self.judging).to_pylist()
+            if any(row["media_id"] is None or row["start_ms"] is None for row in found):
+                raise ValueError("a row without its key")
+            return found
+        rows = redact(table, from_json(table, values), self.judging)
+        return [orjson.loads(value) for _, _, value in to_json(table, rows)]

@@ -1,0 +1,164 @@
+"""The routes of what runs now: events, a snapshot, and the microphone."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from moodstream.pipelines.kafka_options import cluster_of
+from moodstream.serving.access.audit import audit
+from moodstream.serving.access.guard import require
+from moodstream.serving.access.principal import Principal
+from moodstream.serving.api.problems import Problem
+from moodstream.serving.config import ServeConfig
+from moodstream.serving.live.events import Events, SlowError
+from moodstream.serving.live.feed import Feed
+from moodstream.sinks.kafka import Topics
+
+MAX_CLIENTS = 256
+_SEND_S = 10.0  # so long a browser may take for what it is sent
+_MAX_ID = 512
+_log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["live"])
+
+
+@asynccontextmanager
+async def feeding(app: FastAPI) -> AsyncIterator[None]:
+    """Read the result topics while the service runs, where it was told of a broker; `app.state.feed`."""
+    config: ServeConfig = app.state.config
+    if config.bootstrap is None:
+        yield
+        return
+    cluster = cluster_of(config.bootstrap, tuple(f"{name}={value}" for name, value in config.kafka.items()))
+    feed = app.state.feed = Feed(cluster, Topics(config.prefix), config)
+    ticking = asyncio.create_task(feed.events.run())
+    ticking.add_done_callback(_tell)
+    feed.start()
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        await asyncio.to_thread(feed.stop)
+
+
+def _tell(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("no more live events", exc_info=error)
+
+
+def _feed(request: Request) -> Feed:
+    feed: Feed | None = request.app.state.feed
+    if feed is None:
+        raise Problem(
+            404,
+            "No live rows here",
+            "the service was started without a broker",
+            "start it with --bootstrap HOST:PORT, where `moodstream live` writes its results",
+        )
+    return feed
+
+
+def _shown(events: Events, media_id: str | None) -> list[str]:
+    """Whose rows are about to be seen, as far as is known now."""
+    if media_id is not None:
+        return [media_id]
+    with events.lock:
+        return events.board.media_ids()
+
+
+class EventStream(Response):
+    """Server-sent events until the browser goes, or is too slow.
+
+    Args:
+        events: where they come from.
+        media_id: whose; None for all.
+        last_id: what it had last; None if it comes for the first time.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: Events, media_id: str | None, last_id: int | None) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self.events, self.media_id, self.last_id = events, media_id, last_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.events.clients += 1
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.events.clients -= 1
+            for task in (sending, leaving):
+                task.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+        if sending.done() and not sending.cancelled() and (error := sending.exception()) is not None:
+            if not isinstance(error, SlowError | TimeoutError):
+                raise error
+            self.events.dropped += 1
+            _log.info("a browser takes events too slowly and is let go: %s", error)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for data in self.events.follow(self.media_id, self.last_id):
+            async with asyncio.timeout(_SEND_S):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the browser has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+MediaId = Annotated[
+    str | None, Query(max_length=_MAX_ID, description="Only this media; without it all that run.")
+]
+
+
+@router.get(
+    "/v1/live",
+    summary="Rows of running calls as server-sent events",
+    response_class=EventStream,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def live(
+    request: Request,
+    who: Annotated[Principal, Depends(require("live"))],
+    media: MediaId = None,
+    last_event_id: Annotated[int | None, Query(ge=0, description="The last event that was seen.")] = None,
+    resumed: Annotated[str | None, Header(alias="last-event-id")] = None,
+) -> Response:
+    """A `snapshot` first, then `rows` at most four times a second; with `Last-Event-ID` what was missed, or
+    `reset` with a new snapshot where that is too long ago. A comment every ten seconds says that it lives."""
+    events = _feed(request).events
+    if events.clients >= MAX_CLIENTS:
+        raise Problem(
+            503,
+            "Not now",
+            f"{MAX_CLIENTS} browsers follow already",
+            "try again in a while",
+            {"Retry-After": "10"},
+        )
+    if resumed is not None and resumed.isascii() and resumed.isdigit() and len(resumed) < 20:
+        last_event_id = int(resumed)
+    audit(request, who, "live", _shown(events, media))
+    return EventStream(events, media, last_event_id)
+
+
+@router.get("/v1/live/calls", summary="The calls that run now, with their last minute")
+async def calls(
+    request: Request, who: Annotated[Principal, Depends(require("live"))], media: MediaId = None
+) -> Response:
+    """What the first event of `/v1/live` says, once."""
+    events = _feed(request).events
+    audit(request, who, "live", _shown(events, media))
+    _, data = await events.snapshot(media)
+    return Response(data, media_type="application/json", headers={"Cache-Control": "no-store"})
