@@ -12,6 +12,8 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
+from moodstream.serving.access import gate, session
+from moodstream.serving.access.guard import Access
 from moodstream.serving.api import operations, problems
 from moodstream.serving.api.page import Page
 from moodstream.serving.config import ServeConfig
@@ -20,14 +22,15 @@ from moodstream.serving.live import routes as live
 
 def routers() -> list[APIRouter]:
     """The routes, by what they are about."""
-    return [operations.router, live.router]
+    return [operations.router, session.router, live.router]
 
 
 def build(config: ServeConfig) -> FastAPI:
-    """The application; nothing is opened before it starts.
+    """The application; but for keys and the audit log, nothing is opened before it starts.
 
     Raises:
-        UsageError: when it starts: there is no lake, or what else the configuration names is not there.
+        UsageError: it would listen for others without keys. When it starts: there is no lake, or what else
+            the configuration names is not there.
     """
     app = FastAPI(
         title="moodstream",
@@ -39,11 +42,12 @@ def build(config: ServeConfig) -> FastAPI:
         lifespan=_open,
     )
     app.state.config = config
-    app.state.store = app.state.index = app.state.feed = app.state.access = None
+    app.state.store = app.state.index = app.state.feed = None
     problems.install(app)
     for router in routers():
         app.include_router(router)
     app.router.default = Page()  # whatever is no route is a file of the page, or is not there
+    gate.install(app, Access(config))  # last: what is added last is outermost
     return app
 
 
@@ -51,5 +55,6 @@ def build(config: ServeConfig) -> FastAPI:
 async def _open(app: FastAPI) -> AsyncIterator[None]:
     """Open what the handlers need, close it in reverse."""
     async with AsyncExitStack() as stack:
+        stack.callback(app.state.access.close)
         await stack.enter_async_context(live.feeding(app))
         yield

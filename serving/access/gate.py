@@ -97,7 +97,7 @@ class Gate:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > limits.url_bytes:
             raise RefusedError(414, "the address is too long", f"at most {limits.url_bytes} bytes")
         if any(ord(letter) < 32 or ord(letter) == 127 for letter in scope["path"]):
-            raise RefusedError(400, "the path has control characters", "encode nothing below a space")
+            raise RefusedError(404, "no path here has control characters", "what there is: /openapi.json")
         headers = connection.headers
         check_host(headers, is_open=self.access.is_open, host=self.access.config.host)
         check_origin(headers, scope.get("method", "GET"), is_socket=scope["type"] == "websocket")
