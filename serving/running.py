@@ -7,6 +7,7 @@ import click
 import uvicorn
 
 from moodstream.pipelines.privacy import said
+from moodstream.serving.access import wire
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.service import build
 from moodstream.sinks.layout import check
@@ -37,8 +38,8 @@ def run(config: ServeConfig) -> None:
         date_header=True,
         timeout_graceful_shutdown=_LEAVE_S,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=64 << 10,
         ws_max_size=1 << 20,
+        **wire.settings(),
     )
     server = uvicorn.Server(settings)
     with listening:

@@ -6,6 +6,7 @@ Conventions: handlers find what is open at `request.app.state`; `index` and `fee
 none.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -14,15 +15,17 @@ from fastapi import APIRouter, FastAPI
 
 from moodstream.serving.access import gate, session
 from moodstream.serving.access.guard import Access
-from moodstream.serving.api import operations, problems
+from moodstream.serving.api import documented, media, operations, problems
 from moodstream.serving.api.page import Page
+from moodstream.serving.api.work import Workers
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.live import routes as live
+from moodstream.serving.store.store import Store
 
 
 def routers() -> list[APIRouter]:
     """The routes, by what they are about."""
-    return [operations.router, session.router, live.router]
+    return [operations.router, session.router, media.router, live.router]
 
 
 def build(config: ServeConfig) -> FastAPI:
@@ -44,10 +47,11 @@ def build(config: ServeConfig) -> FastAPI:
     app.state.config = config
     app.state.store = app.state.index = app.state.feed = None
     problems.install(app)
+    documented.install(app)
     for router in routers():
         app.include_router(router)
     app.router.default = Page()  # whatever is no route is a file of the page, or is not there
-    gate.install(app, Access(config))  # last: what is added last is outermost
+    gate.install(app, Access(config))
     return app
 
 
@@ -56,5 +60,10 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
     """Open what the handlers need, close it in reverse."""
     async with AsyncExitStack() as stack:
         stack.callback(app.state.access.close)
+        store = app.state.store = await asyncio.to_thread(Store, app.state.config)
+        stack.callback(store.close)
+        app.state.workers = Workers()
+        stack.callback(app.state.workers.close)
+        store.start()
         await stack.enter_async_context(live.feeding(app))
         yield

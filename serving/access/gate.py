@@ -44,18 +44,19 @@ Measure = Callable[[Scope, int, float], None]
 
 
 def install(app: FastAPI, access: Access, measure: Measure | None = None) -> None:
-    """Put the gate before an app: call it last, so that it is outermost.
+    """Put the gate before an app, outside of what answers for mistakes in handlers, too.
 
     Args:
         measure: told of each request: its scope, status, and seconds until its answer began.
     """
     app.state.access = access
     app.add_exception_handler(RefusedError, answer)
-    app.add_middleware(Gate, access=access, measure=measure)
+    inside = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Gate(inside(), access, measure)  # type: ignore[method-assign]
 
 
 class Gate:
-    """ASGI middleware."""
+    """An ASGI application around another."""
 
     def __init__(self, app: ASGIApp, access: Access, measure: Measure | None = None) -> None:
         self.app, self.access, self.measure = app, access, measure
