@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from moodstream.serving.api.naming import unknown_names
+from moodstream.serving.store.store import NotThereError
 from moodstream.transforms.errors import MissingExtraError, StoreError, UsageError
 
 MEDIA_TYPE = "application/problem+json"
@@ -99,6 +100,8 @@ def _problem(error: Exception, request: Request) -> Problem:
         title = _TITLES.get(error.status_code, "It did not work")
         todo = "What there is: /openapi.json" if error.status_code in (404, 405) else ""
         return Problem(error.status_code, title, str(error.detail), todo, error.headers)
+    if isinstance(error, NotThereError):
+        return Problem(404, _TITLES[404], str(error), "GET /v1/media?q=WORDS finds what there is.")
     if isinstance(error, MissingExtraError):
         return Problem(501, "Not installed here", str(error), "Ask whoever runs this service to install it.")
     if isinstance(error, UsageError):
@@ -117,5 +120,5 @@ def _invalid(error: RequestValidationError, request: Request) -> Problem:
     for one in found:
         if one["type"] != "extra_forbidden":
             place = ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0])
-            said.append(f"{place}: {one['msg']}")
+            said.append(f"{place}: {one['msg'].removeprefix('Value error, ')}")
     return Problem(400, _TITLES[400], "; ".join(said), "The parameters and their limits: /openapi.json")

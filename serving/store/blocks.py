@@ -121,7 +121,7 @@ def _place(body: _Body, column: tuple[str, Any], first: int, last: int) -> list[
     return [_WORDS, labels, body.add(places.astype(np.uint8 if len(labels) < 256 else np.uint32))]
 
 
-def _score_matrix(maps: tuple[Any, ...], first: int, last: int) -> tuple[list[str], Floats]:
+def _score_matrix(maps: tuple[Any, ...], first: int, last: int) -> tuple[list[Any], Floats]:
     """The scores of one track: their labels, and [labels, rows] with NaN where a row has none."""
     offsets, keys, words, items = maps
     counts = np.diff(offsets[first : last + 1])

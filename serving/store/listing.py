@@ -11,7 +11,7 @@ import base64
 import binascii
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +116,8 @@ def with_sparkline(item: bytes, line: bytes | None) -> bytes:
 
 
 def _filter(asked: Listing) -> tuple[str, list[Any]]:
-    conditions, values = ["TRUE"], []
+    conditions: list[str] = ["TRUE"]
+    values: list[Any] = []
     for name, wanted in asked.equal.items():
         conditions.append(f"{_EQUAL[name]} = ?")
         values.append(wanted)
@@ -145,7 +146,7 @@ def _after(cursor: str | None, sort: str, name: str, falling: bool) -> tuple[str
     return condition, [value, media_id, take]
 
 
-def _cursor(sort: str, last: tuple[Any, ...]) -> str:
+def _cursor(sort: str, last: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([sort, *last])).decode().rstrip("=")
 
 

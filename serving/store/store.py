@@ -302,4 +302,4 @@ def _find(connection: sqlite3.Connection, media_id: str, take: int | None) -> Fo
         ORDER BY take DESC LIMIT 1""",
         (media_id,) if take is None else (media_id, take),
     ).fetchone()
-    return None if row is None else Found(*row, version=_version(connection))
+    return None if row is None else Found(*row, _version(connection))
