@@ -1,0 +1,315 @@
+"""How a question ranks tracks: by how much less of each it must look at, three times over.
+
+    rough    all tracks of a shard, from bins or sketches: who could be among the first
+    closer   some thousands, from bins: again (arcs only)
+    exact    some hundreds, from the half seconds: what the answer says
+
+Each gives a number a track, the lower the better, infinite where it does not qualify. An answer is exact when
+all tracks reach `exact`; `floor`, where there is one, says what `exact` cannot be below.
+
+Conventions: as in `entries.py`; `bins` are in [-1, 1] here, [64, n] with valence first.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from moodstream.models.base import QUADRANTS, STEP_MS
+from moodstream.serving.search import dtw
+from moodstream.serving.search.arcs import FINE, UNIT, Cells, Float, decode, filled, points, starts
+from moodstream.serving.search.entries import BINS, TERMS, Entries, sketch_of
+from moodstream.serving.search.questions import NUMBERS, Arc, InQuadrant, Like, MovedBy, Near, Rises, What
+
+POINTS = 480  # of an arc as it is compared: the half seconds of four minutes
+STEP_S = STEP_MS / 1000
+FEWEST_ESTIMATES = 10  # to which a line is fitted
+BEGINNING = 10  # cells: where a track begins, and over how long it is looked at later
+NOTHING = np.float32(np.inf)
+
+
+class Rank(Protocol):
+    """One question, ready to be asked of entries."""
+
+    def rough(self, entries: Entries) -> Float:
+        """[n] from what is quick to look at."""
+
+    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
+        """[len(rows)] what the answer says."""
+
+    def why(self, value: float) -> str:
+        """The answer's number in words."""
+
+
+def arc_of(entries: Entries, row: int) -> Float:
+    """The arc of an entry as it is compared. [2, POINTS]"""
+    return arcs_of(entries.cells.take(np.array([row])))[:, :, 0]
+
+
+def arcs_of(cells: Cells, count: int = POINTS) -> Float:
+    """The arcs of curves. [2, count, n]"""
+    return points(cells.at, filled(cells)[0], count)
+
+
+def drawn(arc: Arc) -> Float:
+    """The arc through drawn points. [2, POINTS]"""
+    share, valence, arousal = np.array(arc.points).T
+    places = (np.arange(POINTS) + 0.5) / POINTS
+    return np.stack([np.interp(places, share, valence), np.interp(places, share, arousal)]).astype(np.float32)
+
+
+def fewer(arc: Float, count: int = BINS) -> Float:
+    """Means over as many even parts. [2, count]"""
+    return arc.reshape(2, count, -1).mean(axis=2)
+
+
+class ArcRank:
+    """By the distance of arcs (`dtw.distances`).
+
+    Args:
+        query: [2, POINTS].
+        removed: whether the level of each dimension is taken away before.
+    """
+
+    def __init__(self, query: Float, removed: bool = False) -> None:
+        self.removed = removed
+        self.query = query - query.mean(axis=1, keepdims=True) if removed else query
+        self.bins = fewer(self.query)
+        self._sketch = sketch_of(self.bins[:, :, None])[:, 0]
+        self._low, self._high = (fewer(edge) for edge in dtw.envelope(self.query, dtw.band_of(POINTS)))
+
+    def rough(self, entries: Entries) -> Float:
+        sketch = entries.arrays["sketch"]
+        found = np.zeros(len(entries), np.float32)
+        apart = np.empty(len(entries), np.float32)
+        for term, wanted in enumerate(self._sketch):
+            if self.removed and term % TERMS == 0:
+                continue
+            np.subtract(sketch[term], np.float32(wanted * UNIT), out=apart)
+            np.multiply(apart, apart, out=apart)
+            np.add(found, apart, out=found)
+        found[~entries.arrays["comparable"]] = NOTHING
+        return found
+
+    def closer(self, bins: Float) -> Float:
+        """By the distance of the arcs' bins. [n] from [64, n]"""
+        arcs = bins.reshape(2, BINS, -1)
+        if self.removed:
+            arcs = arcs - arcs.mean(axis=1, keepdims=True)
+        return dtw.distances(self.bins, arcs)
+
+    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
+        arcs = arcs_of(entries.cells.take(rows))
+        if self.removed:
+            arcs -= arcs.mean(axis=1, keepdims=True)
+        found = dtw.distances(self.query, arcs)
+        found[~entries.arrays["comparable"][rows]] = NOTHING
+        return found
+
+    def floor(self, bins: Float) -> Float:
+        """What no distance can be below: the bins' distance from the envelope of the query. [n] from [64, n]
+
+        Half a 127th is taken off, by which bins may be rounded (a whole one without levels).
+
+        Source: Zhu and Shasha, Warping indexes with envelope transforms, 2003.
+        """
+        arcs = bins.reshape(2, BINS, -1)
+        if self.removed:
+            arcs = arcs - arcs.mean(axis=1, keepdims=True)
+        beside = np.maximum(arcs - self._high[:, :, None], self._low[:, :, None] - arcs)
+        beside = np.maximum(beside - (1.01 if self.removed else 0.51) / UNIT, 0)
+        found: Float = np.sqrt((beside**2).sum(axis=(0, 1)) / BINS)
+        return found
+
+    def why(self, value: float) -> str:
+        return f"{value:.2f} away on average" + (", levels aside" if self.removed else "")
+
+
+class RiseRank:
+    """By how far the line fitted to a part of the curve goes up (or down)."""
+
+    def __init__(self, asked: Rises) -> None:
+        self.asked = asked
+        self._sign = np.float32(-1 if asked.falls else 1)
+        self._dimension = ("valence", "arousal").index(asked.dimension)
+
+    def rough(self, entries: Entries) -> Float:
+        edges = np.arange(BINS + 1) / BINS
+        weight = np.clip(
+            np.minimum(edges[1:], self.asked.end) - np.maximum(edges[:-1], self.asked.start), 0, None
+        )
+        middle = (np.maximum(edges[:-1], self.asked.start) + np.minimum(edges[1:], self.asked.end)) / 2
+        away = middle - np.average(middle, weights=weight)
+        slope = weight * away / (weight * away**2).sum()
+        found = np.zeros(len(entries), np.float32)
+        part = np.empty(len(entries), np.float32)
+        for place in np.flatnonzero(weight):
+            line = entries.arrays["bins"][self._dimension * BINS + place]
+            np.multiply(line, np.float32(-self._sign * slope[place]), out=part)
+            np.add(found, part, out=found)
+        return found
+
+    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
+        cells = entries.cells.take(rows)
+        values, known = decode(cells)
+        lengths = np.diff(cells.at)
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        share = (np.arange(len(owner)) - cells.at[owner]) / lengths[owner]  # of the cell's start
+        value = values[self._dimension] / UNIT
+        inside = known & (share >= self.asked.start - 1e-9) & (share < self.asked.end - 1e-9)
+        before = known & (share < self.asked.start - 1e-9)
+
+        def total(
+            which: npt.NDArray[np.bool_], of: npt.NDArray[np.float64] | None = None
+        ) -> npt.NDArray[np.float64]:
+            return np.bincount(owner[which], None if of is None else of[which], minlength=len(rows))
+
+        count, count_before = total(inside), total(before)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean_x, mean_y = total(inside, share) / count, total(inside, value) / count
+            apart = share - mean_x[owner]
+            rise = (
+                total(inside, apart * value) / total(inside, apart**2) * (self.asked.end - self.asked.start)
+            )
+            higher = self._sign * (mean_y - total(before, value) / count_before) > 0
+        fits = (count >= FEWEST_ESTIMATES) & (self._sign * rise > 0) & (higher | (count_before == 0))
+        return np.where(fits, -self._sign * rise, NOTHING).astype(np.float32)
+
+    def why(self, value: float) -> str:
+        word = "falls" if self.asked.falls else "rises"
+        part = f"{self.asked.start:.0%} to {self.asked.end:.0%}"
+        return f"{self.asked.dimension} {word} by {-value:.2f} from {part} of the track"
+
+
+class NearRank:
+    """By how many seconds are near a point."""
+
+    def __init__(self, asked: Near) -> None:
+        self.asked = asked
+
+    def rough(self, entries: Entries) -> Float:
+        bins = entries.arrays["bins"]
+        inner, outer = (max(0.0, self.asked.radius + edge) ** 2 * UNIT**2 for edge in (-0.08, 0.08))
+        found = np.zeros(len(entries), np.float32)
+        apart, along = (np.empty(len(entries), np.float32) for _ in range(2))
+        for place in range(BINS):
+            np.subtract(bins[place], np.float32(self.asked.valence * UNIT), out=apart)
+            np.multiply(apart, apart, out=apart)
+            np.subtract(bins[BINS + place], np.float32(self.asked.arousal * UNIT), out=along)
+            np.multiply(along, along, out=along)
+            np.add(apart, along, out=apart)
+            np.minimum(apart, np.float32(outer), out=apart)
+            np.maximum(apart, np.float32(inner), out=apart)
+            np.add(found, apart, out=found)
+        share = (found - BINS * outer) / (BINS * (outer - inner))  # minus the share of the track that is near
+        known: Float = share * entries.arrays["duration_ms"] * _number(entries, "estimated_share")
+        return known.astype(np.float32)
+
+    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
+        cells = entries.cells.take(rows)
+        values, known = decode(cells)
+        valence, arousal = values / np.float32(UNIT)
+        square = (valence - np.float32(self.asked.valence)) ** 2 + (
+            arousal - np.float32(self.asked.arousal)
+        ) ** 2
+        counted = starts((square <= np.float32(self.asked.radius**2)) & known)
+        seconds = (counted[cells.at[1:]] - counted[cells.at[:-1]]) * STEP_S
+        return np.where(seconds >= self.asked.seconds, -seconds, NOTHING).astype(np.float32)
+
+    def why(self, value: float) -> str:
+        return (
+            f"{-value:.0f} s within {self.asked.radius:g} of ({self.asked.valence:g}, {self.asked.arousal:g})"
+        )
+
+
+class MovedRank:
+    """By how far the track has gone from where it began."""
+
+    def __init__(self, asked: MovedBy) -> None:
+        self.asked = asked
+
+    def rough(self, entries: Entries) -> Float:
+        bins = entries.arrays["bins"]
+        step_s = entries.arrays["duration_ms"] / np.float32(1000 * BINS)
+        found = np.zeros(len(entries), np.float32)
+        apart, along = (np.empty(len(entries), np.float32) for _ in range(2))
+        for place in range(1, BINS):
+            there = step_s * np.float32(place + 0.5) <= self.asked.second
+            if not there.any():
+                break
+            np.subtract(bins[place], bins[0], out=apart, dtype=np.float32)
+            np.multiply(apart, apart, out=apart)
+            np.subtract(bins[BINS + place], bins[BINS], out=along, dtype=np.float32)
+            np.multiply(along, along, out=along)
+            np.add(apart, along, out=apart)
+            np.multiply(apart, there, out=apart)
+            np.maximum(found, apart, out=found)
+        return np.negative(found)
+
+    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
+        cells = entries.cells.take(rows)
+        curve, _ = filled(cells)
+        lengths = np.diff(cells.at)
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        place = np.arange(len(owner)) - cells.at[owner]
+        looked = (place >= 2 * BEGINNING - 1) & (place < self.asked.second / STEP_S)
+        square = np.zeros(len(owner))
+        for line in curve:
+            area = starts(line)
+            begin = area[cells.at[:-1] + np.minimum(BEGINNING, lengths)] - area[cells.at[:-1]]
+            ends = np.flatnonzero(looked)
+            recent = area[ends + 1] - area[ends + 1 - BEGINNING]
+            square[ends] += ((recent - begin[owner[ends]]) / (BEGINNING * FINE)) ** 2
+        most = np.maximum.reduceat(square, cells.at[:-1]) if len(rows) else square
+        return np.where(most > 0, -np.sqrt(most), NOTHING).astype(np.float32)
+
+    def why(self, value: float) -> str:
+        return f"{-value:.2f} away from its beginning by {self.asked.second:g} s"
+
+
+class QuadrantRank:
+    """By the share of the estimates in a quadrant, which is kept of every track."""
+
+    def __init__(self, asked: InQuadrant) -> None:
+        self.asked = asked
+        self._place = QUADRANTS.index(asked.name)
+
+    def rough(self, entries: Entries) -> Float:
+        return self._value(entries.arrays["quadrants"][self._place])
+
+    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
+        return self._value(entries.arrays["quadrants"][self._place, rows])
+
+    def _value(self, share: npt.NDArray[np.uint16]) -> Float:
+        enough = share >= round(self.asked.share * 65535)
+        return np.where(enough & (share > 0), share / np.float32(-65535), NOTHING).astype(np.float32)
+
+    def why(self, value: float) -> str:
+        return f"in {self.asked.name} for {-value:.0%} of the estimated time"
+
+
+def rank_of(what: What, arc: Callable[[Like], Float]) -> Rank:
+    """The rank of a question.
+
+    Args:
+        arc: finds the arc of a track. [2, POINTS]
+    """
+    match what:
+        case Like():
+            return ArcRank(arc(what), what.level == "removed")
+        case Arc():
+            return ArcRank(drawn(what), what.level == "removed")
+        case Rises():
+            return RiseRank(what)
+        case Near():
+            return NearRank(what)
+        case MovedBy():
+            return MovedRank(what)
+        case InQuadrant():
+            return QuadrantRank(what)
+
+
+def _number(entries: Entries, name: str) -> Float:
+    found: Float = entries.arrays["numbers"][NUMBERS.index(name)]
+    return found

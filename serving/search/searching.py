@@ -1,0 +1,191 @@
+"""One search: from all tracks to the few that are looked at exactly.
+
+Conventions: a place is the number of an entry, counted through all shards; ties are broken by the hash of the
+media id, so that an answer does not hang on the order in which tracks came into the index.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from moodstream.serving.search.arcs import UNIT, Float, Int64
+from moodstream.serving.search.entries import Entries, key_of
+from moodstream.serving.search.filters import Mask, passing
+from moodstream.serving.search.questions import Like, NotIndexedError, Question
+from moodstream.serving.search.ranks import NOTHING, ArcRank, arc_of, rank_of
+
+ROUGH, CLOSER = 8000, 160  # arcs: tracks that go on to the closer and to the exact look
+CURVES = 1500  # other questions: tracks that go on to the exact look
+_MOST_CELLS, _MOST_TRACKS = 2_000_000, 256  # looked at exactly at once
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An entry that was found."""
+
+    value: float  # what it is ranked by, the lower the better
+    shard: int
+    row: int
+
+
+class Search:
+    """A question, put to some shards.
+
+    Args:
+        all_sides: whether agents' channels may be found.
+        cancelled: asked between two stretches of work; if so, nothing is found.
+
+    Raises:
+        NotIndexedError: the track that others shall be like is not in them, or its curve is too empty.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Entries],
+        question: Question,
+        all_sides: bool = False,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._shards = shards
+        self._question = question
+        self._all_sides = all_sides
+        self._cancelled = cancelled
+        self._at = np.cumsum([0, *map(len, shards)])
+        self.rank = rank_of(question.what, self._arc)
+
+    def quickly(self) -> list[Hit]:
+        """The best, as far as rough looks can tell who may be among them; in order."""
+        wanted = self._question.offset + self._question.limit
+        rough = np.full(self._at[-1], NOTHING, np.float32)
+        for number, entries in enumerate(self._shards):
+            if self._cancelled():
+                return []
+            allowed = self._allowed(entries)
+            if allowed.any():
+                values = self.rank.rough(entries)
+                values[~allowed] = NOTHING
+                rough[self._at[number] : self._at[number + 1]] = values
+        if not isinstance(self.rank, ArcRank):
+            return self._exact(self._first(rough, max(CURVES, 3 * wanted)))
+        places = self._first(rough, max(ROUGH, 20 * wanted))
+        few = max(CLOSER, 2 * wanted)
+        if len(places) > few:
+            closer = np.full(len(rough), NOTHING, np.float32)
+            closer[places] = self.rank.closer(self._bins(places))
+            places = self._first(closer, few)
+        return self._exact(places)
+
+    def exactly(self) -> list[Hit]:
+        """The best of all, in order, by looking at every track that could be among them."""
+        allowed = np.concatenate(
+            [self._allowed(entries) for entries in self._shards] or [np.zeros(0, np.bool_)]
+        )
+        places = np.flatnonzero(allowed)
+        if not isinstance(self.rank, ArcRank):
+            return self._exact(places)
+        comparable = np.concatenate([entries.arrays["comparable"] for entries in self._shards])
+        places = places[comparable[places]]
+        floor = np.concatenate(
+            [self.rank.floor(self._bins(some)) for some in np.array_split(places, max(1, len(places) >> 14))]
+        )
+        order = np.argsort(floor, kind="stable")
+        wanted = self._question.offset + self._question.limit
+        hits: list[Hit] = []
+        for begin in range(0, len(order), 1000):
+            some = order[begin : begin + 1000]
+            if self._cancelled() or (len(hits) >= wanted and floor[some[0]] > hits[wanted - 1].value):
+                break
+            hits = self._sorted([*hits, *self._exact(np.sort(places[some]))])[: 2 * wanted]
+        return hits
+
+    def _allowed(self, entries: Entries) -> Mask:
+        mask = passing(entries, self._question.filters)
+        if not self._all_sides:
+            mask &= ~entries.arrays["withheld"]
+        what = self._question.what
+        if isinstance(what, Like):
+            mask &= entries.arrays["key"] != key_of(what.media)
+        return mask
+
+    def _arc(self, what: Like) -> Float:
+        """The arc of the track that others shall be like."""
+        key = np.uint64(key_of(what.media))
+        found = []
+        for number, entries in enumerate(self._shards):
+            for row in np.flatnonzero(entries.arrays["key"] == key).tolist():
+                codes, names = entries.words["channel"]
+                channel, take = names[codes[row]], int(entries.arrays["take"][row])
+                mine = what.take in (None, take) and what.channel in (None, channel)
+                if mine and (self._all_sides or not entries.arrays["withheld"][row]):
+                    order = (-take, channel not in ("customer", "mix"), channel or "")
+                    found.append((order, number, row))
+        if not found:
+            side = f" channel {what.channel!r}" if what.channel else ""
+            raise NotIndexedError(
+                f"{what.media!r}{side} is not in the index: `moodstream index LAKE` adds what is new"
+            )
+        _, number, row = min(found)
+        if not self._shards[number].arrays["comparable"][row]:
+            raise NotIndexedError(f"{what.media!r} has too few estimates to compare its arc")
+        return arc_of(self._shards[number], row)
+
+    def _first(self, values: Float, count: int) -> Int64:
+        """The places of the lowest values, growing; of what is infinite, none."""
+        most = float(np.partition(values, count - 1)[count - 1]) if len(values) > count else NOTHING
+        if most == NOTHING:
+            return (
+                np.flatnonzero(values < NOTHING)[:count]
+                if len(values) <= count
+                else np.flatnonzero(values < NOTHING)
+            )
+        better = np.flatnonzero(values < most)
+        level = np.flatnonzero(values == most)
+        if len(better) + len(level) > count:
+            level = level[np.argsort(self._keys(level), kind="stable")[: count - len(better)]]
+        return np.sort(np.concatenate([better, level]))
+
+    def _by_shard(self, places: Int64) -> Iterator[tuple[int, Int64]]:
+        """Growing places as (shard, rows)."""
+        edges = np.searchsorted(places, self._at)
+        for number in range(len(self._shards)):
+            if edges[number] < edges[number + 1]:
+                yield number, places[edges[number] : edges[number + 1]] - self._at[number]
+
+    def _keys(self, places: Int64) -> npt.NDArray[np.uint64]:
+        found = [self._shards[number].arrays["key"][rows] for number, rows in self._by_shard(places)]
+        return np.concatenate([np.zeros(0, np.uint64), *found])
+
+    def _bins(self, places: Int64) -> Float:
+        """[64, n] in [-1, 1]."""
+        found = [self._shards[number].arrays["bins"][:, rows] for number, rows in self._by_shard(places)]
+        if not found:
+            return np.zeros((64, 0), np.float32)
+        return np.concatenate(found, axis=1) / np.float32(UNIT)
+
+    def _exact(self, places: Int64) -> list[Hit]:
+        """Look at some tracks exactly: those that qualify, in order."""
+        hits = []
+        for number, rows in self._by_shard(places):
+            entries = self._shards[number]
+            cells = np.cumsum(np.diff(entries.cells.at)[rows])
+            begin = 0
+            while begin < len(rows) and not self._cancelled():
+                before = cells[begin - 1] if begin else 0
+                end = int(np.searchsorted(cells, before + _MOST_CELLS, "right"))
+                end = min(max(end, begin + 1), begin + _MOST_TRACKS)
+                values = self.rank.exact(entries, rows[begin:end])
+                pairs = zip(values.tolist(), rows[begin:end].tolist(), strict=True)
+                hits += [Hit(value, number, row) for value, row in pairs if value < NOTHING]
+                begin = end
+        return self._sorted(hits)
+
+    def _sorted(self, hits: list[Hit]) -> list[Hit]:
+        def order(hit: Hit) -> tuple[float, int, int, str]:
+            entries = self._shards[hit.shard]
+            codes, names = entries.words["channel"]
+            key, take = int(entries.arrays["key"][hit.row]), int(entries.arrays["take"][hit.row])
+            return hit.value, key, take, names[codes[hit.row]] or ""
+
+        return sorted(hits, key=order)
