@@ -165,19 +165,31 @@ def _encode(blocks: Iterator[Float], rate_hz: int) -> bytes:
 
 def _tones(path: Path, name: str, duration_s: float) -> Player:
     from moodstream.transforms.errors import MediaError
-    from moodstream.transforms.notes import read_notes
 
     try:
-        notes = read_notes(path)
+        sound = tones(path, duration_s)
     except (MediaError, OSError):
         return Player("audio", None, name, "the file cannot be opened any more")
-    if duration_s > RECODE_S or len(notes) > TONES_NOTES:
+    if sound is None:
         return Player("audio", None, name, "too long to be played by this page")
+    return Player("audio", _data_uri(sound, "audio/mpeg"), name, "its notes, played by plain tones")
+
+
+def tones(path: Path, duration_s: float) -> bytes | None:
+    """The notes of a MIDI file as mp3, played by plain tones; None if it is too long for that.
+
+    Raises:
+        NotesError: it holds no notes, or is beyond repair.
+        OSError: it cannot be read.
+    """
+    from moodstream.transforms.notes import read_notes
+
+    notes = read_notes(path)
+    if duration_s > RECODE_S or len(notes) > TONES_NOTES:
+        return None
     samples = synthesize(notes, TONES_HZ)
     cuts = (samples[None, i : i + TONES_HZ] for i in range(0, len(samples), TONES_HZ))
-    return Player(
-        "audio", _data_uri(_encode(cuts, TONES_HZ), "audio/mpeg"), name, "its notes, played by plain tones"
-    )
+    return _encode(cuts, TONES_HZ)
 
 
 def synthesize(notes: Notes, rate_hz: int) -> Float:

@@ -15,7 +15,8 @@ from fastapi import APIRouter, FastAPI
 
 from moodstream.serving.access import gate, session
 from moodstream.serving.access.guard import Access
-from moodstream.serving.api import documented, media, operations, problems
+from moodstream.serving.api import documented, media, models, operations, problems, sound
+from moodstream.serving.api.measures import Measures
 from moodstream.serving.api.page import Page
 from moodstream.serving.api.work import Workers
 from moodstream.serving.config import ServeConfig
@@ -25,7 +26,7 @@ from moodstream.serving.store.store import Store
 
 def routers() -> list[APIRouter]:
     """The routes, by what they are about."""
-    return [operations.router, session.router, media.router, live.router]
+    return [operations.router, session.router, media.router, sound.router, models.router, live.router]
 
 
 def build(config: ServeConfig) -> FastAPI:
@@ -51,7 +52,8 @@ def build(config: ServeConfig) -> FastAPI:
     for router in routers():
         app.include_router(router)
     app.router.default = Page()  # whatever is no route is a file of the page, or is not there
-    gate.install(app, Access(config))
+    app.state.measures = Measures()
+    gate.install(app, Access(config), app.state.measures)
     return app
 
 
@@ -64,6 +66,7 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
         stack.callback(store.close)
         app.state.workers = Workers()
         stack.callback(app.state.workers.close)
+        app.state.measures.watch(store)
         store.start()
         await stack.enter_async_context(live.feeding(app))
         yield
