@@ -15,7 +15,11 @@ export const hue = emotion => { const name = COLOURS[emotion] ?? emotion; return
 export const reasonWords = reason => REASONS[reason] ?? reason;
 export const activityWords = activity => ACTIVITY[activity] ?? activity;
 export const known = x => x !== null && x !== undefined && !Number.isNaN(x);
-export const signed = (x, digits = 2) => known(x) ? (x < 0 ? "−" : "+") + Math.abs(x).toFixed(digits) : "–";
+export const signed = (x, digits = 2) => {
+  if (!known(x)) return "–";
+  const size = Math.abs(x).toFixed(digits);
+  return (x < 0 && Number(size) ? "−" : "+") + size;
+};
 export const percent = x => `${Math.round(100 * x)} %`;
 export const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 export const count = n => n.toLocaleString("en").replaceAll(",", " ");

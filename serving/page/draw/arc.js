@@ -8,7 +8,7 @@ import { colour } from "./palette.js";
 import { Surface } from "./surface.js";
 
 export const HANDLES = 9;
-const LEFT = 34, RIGHT = 12, TOP = 10, TALL = 132;
+const LEFT = 34, RIGHT = 12, TOP = 10, TALL = 108;
 
 export class Arc {
   // `changed()` after every stroke.

@@ -11,7 +11,7 @@ import { Surface } from "./surface.js";
 const LEFT = 34, RIGHT = 10, CURVES = 208;
 
 export class Lanes {
-  // `owner` has view [from, to] in ms, duration, now, seek(ms), zoom(from, to).
+  // `owner` has view [from, to] in ms, duration, now (null: no playhead), seek(ms), zoom(from, to).
   constructor(owner, series, episodes, label) {
     Object.assign(this, { owner, series, episodes });
     const loud = series.loudness_lufs.some(v => !Number.isNaN(v));
@@ -49,10 +49,11 @@ export class Lanes {
     if (this.loud) drawLoudness(context, this.loud, series, cx, lo, hi, bins);
     context.restore();
     if (this.loud) { context.font = "11px system-ui, sans-serif"; context.fillStyle = colour("soft"); context.textAlign = "right"; context.fillText("0", LEFT - 8, this.loud.top + 9); context.fillText("−60", LEFT - 8, this.loud.top + 37); }
-    drawTime(context, box(this.time), from, to, ms => this.x(ms, width));
+    const begin = series.from ?? 0; // what runs is seen through a window that moves
+    drawTime(context, box(this.time), from + begin, to + begin, ms => this.x(ms - begin, width));
   }
   mark(context, width) {
-    const { now = 0 } = this.owner, x = this.x(now, width), line = (at, name, w) => { context.strokeStyle = colour(name); context.lineWidth = w; context.beginPath(); context.moveTo(at, 0); context.lineTo(at, this.time.top + 4); context.stroke(); };
+    const { now } = this.owner, x = now === null ? -1 : this.x(now, width), line = (at, name, w) => { context.strokeStyle = colour(name); context.lineWidth = w; context.beginPath(); context.moveTo(at, 0); context.lineTo(at, this.time.top + 4); context.stroke(); };
     if (this.brush) { const [a, b] = this.brush; context.globalAlpha = .15; context.fillStyle = colour("accent"); context.fillRect(Math.min(a, b), 0, Math.abs(b - a), this.time.top); context.globalAlpha = 1; }
     if (this.cross !== undefined) line(this.cross, "faint", 1);
     if (x >= LEFT - 1 && x <= width - RIGHT + 1) { line(x, "ink", 1.5); context.fillStyle = colour("ink"); context.beginPath(); context.arc(x, 3, 3, 0, 7); context.fill(); }
@@ -66,7 +67,7 @@ export class Lanes {
 
   // What there is at a moment, line by line.
   words(ms) {
-    const { series } = this, i = series.cell(ms), lines = [clock(i * series.step, true)];
+    const { series } = this, i = series.cell(ms), lines = [clock(i * series.step + (series.from ?? 0), true)];
     const episode = this.episodes.find(e => e.start_ms <= ms && ms < e.end_ms);
     if (episode) lines.push(`${word(episode.emotion)}, ${clock(episode.start_ms)} to ${clock(episode.end_ms)}, ${percent(episode.confidence)} sure`);
     for (const name of ["valence", "arousal"]) if (known(series[name][i])) lines.push(`${name} ${signed(series[name][i])} ± ${known(series[`${name}_std`][i]) ? series[`${name}_std`][i].toFixed(2) : "–"}`);
@@ -92,6 +93,6 @@ export class Lanes {
     el.addEventListener("pointerleave", () => { this.cross = undefined; this.over.invalidate(); tip(null); });
     el.addEventListener("pointercancel", () => { down = this.brush = null; });
     el.addEventListener("dblclick", () => this.owner.zoom(0, this.owner.duration));
-    el.addEventListener("focus", () => el.setAttribute("aria-valuetext", this.words(this.owner.now).join(", ")));
+    el.addEventListener("focus", () => el.setAttribute("aria-valuetext", this.words(this.owner.now ?? Infinity).join(", ")));
   }
 }

@@ -32,7 +32,7 @@ export class Rolling {
     const out = { channel: this.channel, role: this.role, modality: this.modality, step: STEP, length, from: first * STEP, told: this.told, rows: all.map((_, i) => i * STEP), dominance: new Float32Array(length).fill(NaN) };
     for (const name of ["valence", "arousal", "valence_std", "arousal_std", "loudness_lufs"]) out[name] = Float32Array.from(all, c => this.get(name, c));
     for (const name of ["activity", "reason"]) out[name] = all.map(c => this.get(name, c));
-    return Object.assign(out, { cell: ms => Math.min(Math.max(Math.floor(ms / STEP), 0), length - 1) });
+    return Object.assign(out, { cell: ms => Math.floor(Math.min(Math.max(ms / STEP, 0), length - 1)) });
   }
 }
 
@@ -42,18 +42,19 @@ export function drawMinute(context, { left, top, width, tall }, rolling, end, ce
   let from = null;
   context.fillStyle = hatch(context);
   for (let c = first; c <= end + 1; c++) {
-    const gap = c <= end && rolling.get("reason", c);
+    const why = c <= end && rolling.get("reason", c), gap = why && why !== "silence" && why !== "role";
     if (gap && from === null) from = c; else if (!gap && from !== null) { context.fillRect(x(from), top, x(c) - x(from), high); from = null; }
   }
+  let begun = first;
   for (let c = first; c <= end; c++) {
-    const name = SPOKEN[rolling.get("activity", c)];
-    if (!name) continue;
-    const loud = rolling.get("loudness_lufs", c);
-    if (!rolling.told && !Number.isNaN(loud)) { const up = Math.min(Math.max((loud + 60) / 50, 0), 1) * (high - 4); context.fillStyle = colour("loud"); context.fillRect(x(c), top + high - up, each + .4, up); }
-    context.fillStyle = colour(name); context.fillRect(x(c), top + tall - 5, each + .4, 4);
+    const name = SPOKEN[rolling.get("activity", c)], loud = rolling.get("loudness_lufs", c);
+    if (!rolling.told && name && !Number.isNaN(loud)) { const up = Math.min(Math.max((loud + 60) / 50, 0), 1) * (high - 4); context.fillStyle = colour("loud"); context.fillRect(x(c), top + high - up, each - .6, up); }
+    if (c < end && SPOKEN[rolling.get("activity", c + 1)] === name) continue;
+    if (name) { context.fillStyle = colour(name); context.fillRect(x(begun), top + tall - 5, x(c + 1) - x(begun), 4); }
+    begun = c + 1;
   }
-  context.strokeStyle = colour("rule"); context.lineWidth = 1; context.beginPath(); context.moveTo(left, y(0)); context.lineTo(left + width, y(0)); context.stroke();
   if (!rolling.told) return;
+  context.strokeStyle = colour("rule"); context.lineWidth = 1; context.beginPath(); context.moveTo(left, y(0)); context.lineTo(left + width, y(0)); context.stroke();
   context.lineWidth = 1.8; context.lineJoin = context.lineCap = "round";
   for (const name of ["arousal", "valence"]) {
     context.strokeStyle = colour(name); context.setLineDash(DASH[name].map(d => d * .7));

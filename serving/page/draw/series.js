@@ -17,7 +17,7 @@ export class Series {
     this.scores = data.emotion_scores ?? {}; this.rows = rows;
     this.told = this.valence.some(v => !Number.isNaN(v));
   }
-  cell(ms) { return Math.min(Math.max(Math.floor(ms / this.step), 0), this.length - 1); }
+  cell(ms) { return Math.floor(Math.min(Math.max(ms / this.step, 0), this.length - 1)); }
 }
 
 // The mean of the known values in each of `bins` equal stretches of cells [from, to): [middle, mean or NaN].

@@ -17,8 +17,8 @@ export function drawEpisodes(context, { left, right, top, tall }, episodes, x, n
     context.globalAlpha = .4 + .6 * (e.confidence ?? .5); context.fillStyle = colour(name);
     context.beginPath(); context.roundRect(a + .75, top, wide, tall, Math.min(5, wide / 2)); context.fill(); context.globalAlpha = 1;
     if (now !== undefined && e.start_ms <= now && now < e.end_ms) { context.strokeStyle = colour("ink"); context.lineWidth = 2; context.stroke(); }
-    const text = word(e.emotion);
-    if (wide > context.measureText(text).width + 14) { context.fillStyle = PALE.has(name) ? "#241d15" : "#ffffff"; context.fillText(text, a + 8, top + tall / 2 + 4); }
+    const whole = word(e.emotion), text = wide > context.measureText(whole).width + 14 ? whole : whole.slice(0, 2);
+    if (text === whole || wide > 26) { context.fillStyle = PALE.has(name) ? "#241d15" : "#ffffff"; context.fillText(text, a + 8, top + tall / 2 + 4); }
   }
 }
 
@@ -43,6 +43,7 @@ export function drawLoudness(context, { top, tall }, series, x, lo, hi, bins) {
   if (first !== null) { context.lineTo(last, base); context.fill(); }
 }
 
+// Round times from `from` to `to`, at x(ms).
 export function drawTime(context, { left, right, top }, from, to, x, text = clock) {
   context.strokeStyle = colour("rule"); context.fillStyle = colour("soft"); context.lineWidth = 1; context.font = "11px system-ui, sans-serif";
   context.beginPath(); context.moveTo(left, top + .5); context.lineTo(right, top + .5);

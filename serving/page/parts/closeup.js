@@ -10,7 +10,7 @@ const SHOWN = 240; // half seconds
 
 // The sides of `call` (with `tracks`, `name`), drawn anew by `again()`.
 export class Sides {
-  constructor(call) { this.call = call; this.el = h("div"); this.parts = new Map(); this.view = [0, SHOWN * 500]; this.duration = SHOWN * 500; this.now = 0; this.again(); }
+  constructor(call) { this.call = call; this.el = h("div"); this.parts = new Map(); this.view = [0, SHOWN * 500]; this.duration = SHOWN * 500; this.now = null; this.again(); }
   seek() { /* what runs cannot be sought in */ }
   zoom() { /* nor looked into closer */ }
   again() {
@@ -24,7 +24,7 @@ export class Sides {
   }
   make(name, series) {
     const lanes = new Lanes(this, series, [], `The last two minutes, ${name}`), plane = series.told ? new Plane(series, "Path of the last two minutes") : null;
-    const el = h("section", { class: "channel" }, h("div", { class: "wide" }, h("h3", {}, series.role ?? name), lanes.el, h("div", { class: "alts" }, asTable("As a table", () => curveTable(this.parts.get(name).lanes.series)))), h("aside", {}, plane?.el ?? h("p", { class: "soft small" }, series.role === "agent" ? "Agents get no emotions: talk and loudness only." : "No estimate yet.")));
+    const el = h("section", { class: "channel" }, h("div", { class: "wide" }, (series.role || this.call.tracks.size > 1) && h("h3", {}, series.role ?? name), lanes.el, h("div", { class: "alts" }, asTable("As a table", () => curveTable(this.parts.get(name).lanes.series)))), h("aside", {}, plane?.el ?? h("p", { class: "soft small" }, series.role === "agent" ? "Agents get no emotions: talk and loudness only." : "No estimate yet.")));
     const before = this.parts.get(name);
     if (before) before.el.replaceWith(el); else this.el.append(el);
     this.parts.set(name, { told: series.told, lanes, plane, el });

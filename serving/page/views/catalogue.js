@@ -41,7 +41,7 @@ export function best(item) {
 
 function row(item) {
   const { valence_mean, arousal_mean, emotion } = best(item);
-  return { media_id: item.media_id, take: item.take, name: nameOf(item), under: [item.artist, item.title ? fileName(item.media_id) : item.media_id !== fileName(item.media_id) ? item.media_id : "", item.kind].filter(Boolean).join(" · "), duration_ms: item.duration_ms, alerts: item.alerts, emotion, valence_mean, arousal_mean, spark: item.sparkline };
+  return { media_id: item.media_id, take: item.take, name: nameOf(item), under: [item.artist, (item.title || item.media_id !== fileName(item.media_id)) && item.title !== item.media_id && item.media_id, item.kind].filter(Boolean).join(" · "), duration_ms: item.duration_ms, alerts: item.alerts, emotion, valence_mean, arousal_mean, spark: item.sparkline };
 }
 
 function makeRow() {

@@ -19,7 +19,7 @@ export const title = "Live";
 const CARD = 176, LANE = 46, LABEL = 68;
 
 function makeCard(choose) {
-  const p = { name: h("b", { class: "name" }), time: h("span", { class: "num soft" }), badge: h("span", { class: "badge alert" }), dot: h("i"), sounds: h("span"), now: h("span", { class: "num soft small" }) };
+  const p = { name: h("b", { class: "name" }), time: h("span", { class: "num soft" }), badge: h("span", { class: "badge alert" }), dot: h("i"), sounds: h("span"), now: h("span", { class: "num soft small", title: "valence and arousal, mean of the last ten seconds" }) };
   const el = h("article", { class: "call", role: "listitem", tabindex: -1, onclick: () => el.call && choose(el.call) }, h("div", { class: "call-head" }, p.name, p.time), h("div", { class: "call-line" }, p.badge, h("span", { class: "chip small" }, p.dot, p.sounds), p.now));
   p.surface = new Surface((c, w, tall) => el.call && drawCard(c, w, tall, el.call), { height: 2 * LANE + 6, "aria-hidden": "true" });
   el.append(p.surface.canvas);
@@ -41,11 +41,11 @@ function tell(el) {
   const { call, parts: p } = el, alert = call.open, heard = call.heard;
   const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };
   set(p.name, call.name); set(p.time, call.closed ? `over at ${clock(call.position)}` : clock(call.position));
-  p.badge.hidden = !alert; set(p.badge, alert ? `${alert.rule} at ${clock(alert.start_ms)}` : "");
+  p.badge.hidden = !alert; set(p.badge, alert?.rule ?? ""); p.badge.title = alert ? `${alert.rule} at ${clock(alert.start_ms)}` : "";
   el.classList.toggle("ringing", Boolean(alert)); el.classList.toggle("over", Boolean(call.closed)); el.dataset.severity = alert?.severity ?? "";
   const emotion = call.episode?.emotion; p.dot.hidden = !emotion; p.dot.style.setProperty("--c", `var(--${hue(emotion)})`); set(p.sounds, emotion ? word(emotion) : "");
   const v = heard?.recent("valence", 20) ?? NaN, a = heard?.recent("arousal", 20) ?? NaN;
-  set(p.now, Number.isNaN(v) ? "" : `valence ${signed(v, 1)}  arousal ${signed(a, 1)}`);
+  set(p.now, Number.isNaN(v) ? "" : `v ${signed(v, 1)}  a ${signed(a, 1)}`);
   el.setAttribute("aria-label", `Call ${call.name}, ${clock(call.position)}${alert ? `, alert: ${alert.rule}` : ""}${Number.isNaN(v) ? "" : `, last ten seconds valence ${signed(v, 1)}, arousal ${signed(a, 1)}`}`);
 }
 

@@ -23,6 +23,11 @@ const SHAPES = [
   ["Winds down", at(t => .2 + .1 * t), at(t => .6 - 1.2 * t)],
   ["Darkens", at(t => .5 - 1.1 * t), at(t => .1 - .2 * t)],
 ];
+const INVITES = {
+  arc: "Draw in the two fields, or begin with one of the shapes below them: what moves most like it comes here, the closest first.",
+  ask: "Fill the blanks of a question and press Find.",
+  like: "Choose a track: what moves most like it comes here.",
+};
 const PAGE = 30;
 
 export async function show(main, params, signal) {
@@ -56,7 +61,8 @@ export async function show(main, params, signal) {
   };
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": "How to search" });
   const open = mode => {
-    tabs.replaceChildren(...Object.entries(MODES).map(([name, [text]]) => h("button", { type: "button", "aria-pressed": String(name === mode), onclick: () => { if (name !== mode) { query = null; results.replaceChildren(); params = new URLSearchParams(); remember("search", {}); open(name); tabs.querySelector("[aria-pressed=true]").focus(); } } }, text)));
+    tabs.replaceChildren(...Object.entries(MODES).map(([name, [text]]) => h("button", { type: "button", "aria-pressed": String(name === mode), onclick: () => { if (name !== mode) { query = null; params = new URLSearchParams(); remember("search", {}); open(name); tabs.querySelector("[aria-pressed=true]").focus(); } } }, text)));
+    if (!query) results.replaceChildren(message("Nothing asked yet", INVITES[mode]));
     panel.replaceChildren(MODES[mode][1]());
   };
   main.append(h("div", { class: "head" }, h("h1", { tabindex: -1 }, "Search"), h("p", {}, "by how a track moves")),
@@ -123,9 +129,10 @@ function filters(form) {
 }
 
 function result(item, ghost) {
-  const spark = new Surface((c, w, tall) => drawSpark(c, w, tall, item.sparkline, ghost), { role: "img", height: 44, "aria-label": sparkWords(item.sparkline) });
+  const spark = new Surface((c, w, tall) => drawSpark(c, w, tall, item.sparkline, ghost), { role: "img", height: 54, "aria-label": sparkWords(item.sparkline) });
   const about = [item.artist, item.title && fileName(item.media_id), item.channel && item.channel !== "mix" && item.channel].filter(Boolean).join(" · ");
   return h("li", { class: "card result" }, h("div", { class: "who" }, h("a", { class: "name", href: link("track", { media: item.media_id, take: item.take || "" }) }, nameOf(item)), h("span", { class: "under" }, about)),
-    h("span", { class: "chip small" }, item.emotion && h("i", { style: { "--c": `var(--${hue(item.emotion)})` } }), word(item.emotion)), h("span", { class: "soft small num" }, item.duration_ms ? clock(item.duration_ms) : ""),
-    h("div", { class: "curve" }, spark.canvas), h("p", { class: "why small" }, item.why ?? ""), h("a", { class: "small again", href: link("search", { like: item.media_id, take: item.take || "" }), "aria-label": `More like ${nameOf(item)}` }, "More like this"));
+    h("div", { class: "curve" }, spark.canvas),
+    h("div", { class: "about small" }, item.emotion && h("span", { class: "chip" }, h("i", { style: { "--c": `var(--${hue(item.emotion)})` } }), word(item.emotion)), item.duration_ms && h("span", { class: "soft num" }, clock(item.duration_ms))),
+    h("p", { class: "why small" }, item.why ?? ""), h("a", { class: "small again", href: link("search", { like: item.media_id, take: item.take || "" }), "aria-label": `More like ${nameOf(item)}` }, "More like this"));
 }
