@@ -1,1 +1,1 @@
-"""Rows of running media: the feed from Kafka, the board of calls, events to browsers, sound from microphones."""
+"""Rows of running media: the feed from Kafka, the board of calls, events to browsers, microphones."""

@@ -1,12 +1,13 @@
 """Board: the calls that run now, each with its last minute, open alerts and episodes.
 
-Rows go in as the result topics hold them (`put`); what changed since the last look comes out (`take`), and the
-whole as it stands (`snapshot`). A row is turned into JSON once, when it comes: what browsers get is joined from
-these pieces. A provisional row is replaced by the final one of its half second, two rows of one half second
-between two looks are told once, and an alert or episode is known by its key, so rows that come twice do no harm.
+Rows go in as the result topics hold them (`put`); what changed since the last look comes out (`take`), and
+the whole as it stands (`snapshot`). A row is turned into JSON once, when it comes: what browsers get is
+joined from these pieces. A provisional row is replaced by the final one of its half second, two rows of one
+half second between two looks are told once, and an alert or episode is known by its key, so rows that come
+twice do no harm.
 
-Bounded: `WINDOW_MS` of rows a channel, `MAX_ALERTS` and `MAX_EPISODES` a call, `max_calls` calls; a call that is
-over stays for `CLOSED_S`, and one that tells nothing for `SILENT_S` is taken for over.
+Bounded: `WINDOW_MS` of rows a channel, `MAX_ALERTS` and `MAX_EPISODES` a call, `max_calls` calls; a call that
+is over stays for `CLOSED_S`, and one that tells nothing for `SILENT_S` is taken for over.
 
 Conventions: times of `put` and `tidy` are seconds of one clock that only grows; of a channel with several
 modalities the best one is shown, in the order of `sinks/read.py`.
@@ -267,7 +268,7 @@ _RANKS = {modality: rank for rank, modality in enumerate(MODALITIES)}
 
 
 def cell(row: Mapping[str, Any]) -> bytes:
-    """One half second as JSON: start, valence, arousal, both deviations, activity, loudness, reason, is final.
+    """One half second as JSON: start, valence, arousal, their deviations, activity, loudness, reason, final.
 
     Example:
         >>> nothing = dict.fromkeys(("valence", "arousal", "valence_std", "arousal_std", "loudness_lufs"))

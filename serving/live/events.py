@@ -1,14 +1,16 @@
-"""Events: what changed, four times a second at most, made once for all who look, and kept for those who resume.
+"""Events: what changed, four times a second at most, made once for all who look, and kept for those who
+resume.
 
-A *tick* is what changed on the board since the tick before. It becomes bytes once for everybody who follows all
-calls, and once for each media that somebody follows alone. The last ticks stay in a ring: a browser that comes
-back says by `Last-Event-ID` what it had last and gets the rest; where that is too long ago, or of another
-process, it gets a `reset` with everything as it stands now.
+A *tick* is what changed on the board since the tick before. It becomes bytes once for everybody who follows
+all calls, and once for each media that somebody follows alone. The last ticks stay in a ring: a browser that
+comes back says by `Last-Event-ID` what it had last and gets the rest; where that is too long ago, or of
+another process, it gets a `reset` with everything as it stands now.
 
-A snapshot holds all that ticks up to its id told, and nothing more; so nobody is told a row twice or misses one.
+A snapshot holds all that ticks up to its id told, and nothing more; so nobody is told a row twice or misses
+one.
 
-Conventions: all of this runs in one event loop, but for the board, which the feed fills under a lock. Ids begin
-at the time of the start in ms and grow by one a tick, so they are never those of an earlier process.
+Conventions: all of this runs in one event loop, but for the board, which the feed fills under a lock. Ids
+begin at the time of the start in ms and grow by one a tick, so they are never those of an earlier process.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from moodstream.serving.live.board import Board, Changes
 TICK_S = 0.25
 HEARTBEAT_S = 10.0
 _MOST_TICKS = 480  # two minutes
-_MOST_BYTES = 48 << 20  # of the ring
+_MOST_BYTES = 24 << 20  # of the ring, as all are told; in memory it is up to three times that
 _AT_ONCE = 256 << 10  # bytes that a browser that is behind is given in one piece
 _HEARTBEAT = b": still here\n\n"
 
@@ -40,7 +42,6 @@ class Tick:
     number: int
     at: str
     changes: Changes
-    size: int = 0
     _made: dict[str | None, bytes] = field(default_factory=dict)  # by media; None: all
 
     def event(self, media_id: str | None) -> bytes:
@@ -51,7 +52,6 @@ class Tick:
             made = self._made[media_id] = (
                 event("rows", self.number, changes.to_json(self.at)) if changes else b""
             )
-            self.size += len(made)
         return made
 
 

@@ -1,9 +1,9 @@
 """Feed: one thread that reads the result topics and keeps the board.
 
-It begins in the middle: at the start it goes back `BACK_S` in all topics (alerts: `ALERTS_BACK_S`, as one may be
-open for long), so calls that run already are there with their last minute. After a failure it goes on where it
-was, if that is not longer ago. Without a broker, or without topics, the service lives on: `why` says what is
-missing, and the thread tries again.
+It begins in the middle: at the start it goes back `BACK_S` in all topics (alerts: `ALERTS_BACK_S`, as one may
+be open for long), so calls that run already are there with their last minute. After a failure it goes on
+where it was, if that is not longer ago. Without a broker, or without topics, the service lives on: `why` says
+what is missing, and the thread tries again.
 
 Nothing enters the board that may not leave the service: rows are redacted as they are read.
 
@@ -11,15 +11,16 @@ Conventions: only committed rows count (`read_committed`), and no offset is ever
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
 
-from moodstream.pipelines.live import patience_s
 from moodstream.serving.access.redaction import Judging, redact
 from moodstream.serving.live.board import TABLES, Board
 from moodstream.serving.live.events import Events
@@ -33,30 +34,18 @@ if TYPE_CHECKING:
 BACK_S = 75.0  # more than the minute that is shown
 ALERTS_BACK_S = 1_800.0
 _POLL_MS = 200
+_CONNECT_S = 3.0
+_GOOD_S = 60.0  # a run of this length was a good one
 _LOOK_S = 5.0  # between two looks whether the broker is still there
+_PATIENCE_S = (0.5, 1, 2, 5, 10)  # between tries that fail, then the last one again and again
 _MISSING_S = 10.0  # between two looks for topics that are not there
-_CURVE = pa.schema(
-    [
-        field
-        for field in SCHEMAS["curve"]
-        if field.name
-        in (
-            *(
-                "media_id",
-                "take",
-                "channel",
-                "role",
-                "modality",
-                "start_ms",
-                "end_ms",
-                "revision",
-                "is_final",
-            ),
-            *("emotions_for", "valence", "valence_std", "arousal", "arousal_std"),
-            *("activity", "loudness_lufs", "reason"),
-        )
-    ]
+_SHOWN = (  # columns of the curve
+    *("media_id", "take", "channel", "role", "modality", "start_ms", "end_ms", "revision", "is_final"),
+    *("emotions_for", "valence", "valence_std", "arousal", "arousal_std"),
+    *("activity", "loudness_lufs", "reason"),
 )
+_CURVE = pa.schema([SCHEMAS["curve"].field(name) for name in _SHOWN])
+_NEEDED = ("media_id", "take", "channel", "start_ms", "end_ms", "revision")
 _log = logging.getLogger(__name__)
 
 
@@ -126,12 +115,15 @@ class Feed:
         while not self._stop.is_set():
             began_s = time.monotonic()
             try:
-                self._read_on(kafka)
+                if _answers(self.cluster.bootstrap):
+                    self._read_on(kafka)
+                else:
+                    self._wait(f"nobody answers at {self.cluster.bootstrap}")
             except kafka.errors.KafkaError as error:
-                tries = 1 if time.monotonic() - began_s > 60 else tries + 1
-                self._wait(f"Kafka at {self.cluster.bootstrap}: {error or type(error).__name__}")
+                self._wait(f"Kafka at {self.cluster.bootstrap}: {error}")
                 self.restarts += 1
-                self._stop.wait(patience_s(tries))
+            tries = 1 if time.monotonic() - began_s > _GOOD_S else tries + 1
+            self._stop.wait(_PATIENCE_S[min(tries, len(_PATIENCE_S)) - 1])
 
     def _wait(self, why: str) -> None:
         if why != self.why:
@@ -139,40 +131,27 @@ class Feed:
         self.why = why
 
     def _read_on(self, kafka: Any) -> None:
-        """Read until told to stop, or until topics have come that were missing."""
-        consumer = kafka.KafkaConsumer(
-            **self.cluster.settings(),
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=2_000,
-        )
-        try:
+        """Read until told to stop, or until it is worth a look whether missing topics have come."""
+        with closing(_consumer(kafka, self.cluster)) as consumer:
             places = self._places(consumer, kafka.TopicPartition)
             missing = [self.topics.of(table) for table in TABLES if table not in set(places.values())]
             if self.topics.of("curve") in missing:
                 self._wait(f"there is no topic {self.topics.of('curve')}")
-                self._stop.wait(_MISSING_S / 4)
                 return
             consumer.assign(list(places))
             for place, offset in self._starts(consumer, places).items():
                 consumer.seek(place, offset)
             ends = consumer.end_offsets(list(places))
             looked_s = began_s = time.monotonic()
-            while not self._stop.is_set():
+            while not self._stop.is_set() and not (missing and time.monotonic() - began_s > _MISSING_S):
                 self._take(places, consumer.poll(_POLL_MS))
-                now_s = time.monotonic()
                 if ends and all(consumer.position(place) >= end for place, end in ends.items()):
                     ends = {}
                     self.why = ""
                     _log.info("live rows: %d calls run", len(self.events.board))
-                if now_s - looked_s > _LOOK_S:
-                    looked_s = now_s
+                if not ends and time.monotonic() - looked_s > _LOOK_S:
                     self._look(consumer, list(places), kafka)
-                if missing and now_s - began_s > _MISSING_S:
-                    return
-        finally:
-            consumer.close(autocommit=False, timeout_ms=1_000)
+                    looked_s = time.monotonic()
 
     def _places(self, consumer: "KafkaConsumer", place: Any) -> "dict[TopicPartition, str]":
         """The partitions of the topics that there are, with their tables."""
@@ -203,13 +182,14 @@ class Feed:
         return starts
 
     def _look(self, consumer: "KafkaConsumer", places: "list[TopicPartition]", kafka: Any) -> None:
-        """Whether the broker is there, and how far behind this is.
-
-        Raises:
-            KafkaError: it is not.
-        """
-        ends = consumer.end_offsets(places, timeout_ms=3_000)
+        """Whether the broker is there, and how far behind this is; it connects again by itself."""
+        try:
+            ends = consumer.end_offsets(places, timeout_ms=3_000)
+        except kafka.errors.KafkaTimeoutError:
+            self._wait(f"Kafka at {self.cluster.bootstrap} has gone silent")
+            return
         self.lag = sum(max(0, end - consumer.position(place)) for place, end in ends.items())
+        self.why = ""
 
     # ------------------------------------------------------------ rows
 
@@ -248,11 +228,49 @@ class Feed:
             return []
 
     def _read(self, table: str, values: list[bytes]) -> list[dict[str, Any]]:
+        read = [orjson.loads(value) for value in values]
+        if not all(isinstance(row, dict) for row in read):
+            raise ValueError("a record that is no object")
         if table == "curve":  # most of the rows, and few of their columns
-            rows = pa.Table.from_pylist([orjson.loads(value) for value in values], schema=_CURVE)
+            rows = pa.Table.from_pylist(read, schema=_CURVE)
             found: list[dict[str, Any]] = redact(table, rows, self.judging).to_pylist()
-            if any(row["media_id"] is None or row["start_ms"] is None for row in found):
-                raise ValueError("a row without its key")
+            if any(row[name] is None for row in found for name in _NEEDED):
+                raise ValueError("a row without its key, end or revision")
             return found
         rows = redact(table, from_json(table, values), self.judging)
         return [orjson.loads(value) for _, _, value in to_json(table, rows)]
+
+
+def _answers(bootstrap: str) -> bool:
+    """Whether anybody listens there: a consumer that finds nobody leaves a thread behind that tries on."""
+    for server in bootstrap.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _consumer(kafka: Any, cluster: Cluster) -> "KafkaConsumer":
+    """A reader of committed rows.
+
+    Raises:
+        KafkaError: the brokers do not answer as they should; nothing of it is left.
+    """
+    consumer: KafkaConsumer = kafka.KafkaConsumer.__new__(kafka.KafkaConsumer)
+    try:
+        consumer.__init__(  # type: ignore[misc]
+            **cluster.settings(),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=2_000,
+            bootstrap_timeout_ms=10_000,
+        )
+    except kafka.errors.KafkaError:
+        if hasattr(consumer, "_client"):
+            consumer._client.close()  # its thread would connect for ever
+        raise
+    return consumer

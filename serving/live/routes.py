@@ -127,6 +127,7 @@ MediaId = Annotated[
     "/v1/live",
     summary="Rows of running calls as server-sent events",
     response_class=EventStream,
+    status_code=200,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def live(
