@@ -1,4 +1,4 @@
-"""A service of made-up data, by the shapes of the real one: to look at the page, and to see how it bears much.
+"""A service of made-up data in the shapes of the real one: to look at the page, and see how it bears much.
 
     python -m infra.page_service --port 8090 --tracks 10000 --calls 500
 
@@ -32,7 +32,7 @@ from moodstream.serving.live.board import Board
 from moodstream.serving.live.events import Events
 
 STEP_MS = 500
-WORDS = "river stone amber hollow night paper slow field winter engine orchard signal copper lantern".split()
+WORDS = ("River", "Stone", "Amber", "Hollow", "Night", "Paper", "Slow", "Field", "Winter", "Signal", "Copper")
 HOSTILE = '<img src=x onerror="document.title=1">.mp3'
 
 
@@ -41,7 +41,7 @@ def media(index: int) -> dict[str, Any]:
     draw = random.Random(index)
     valence, arousal = draw.uniform(-0.7, 0.7), draw.uniform(-0.7, 0.7)
     quadrant = ("Q4", "Q1")[arousal > 0] if valence > 0 else ("Q3", "Q2")[arousal > 0]
-    title = f"{draw.choice(WORDS).title()} {draw.choice(WORDS)} {index}"
+    title = f"{draw.choice(WORDS)} {draw.choice(WORDS).lower()} {index}"
     duration_ms = draw.randrange(60_000, 400_000)
     media_id, kind = f"album {index // 12}/{index:05d}.mp3", "audio"
     if index == 1:
@@ -63,7 +63,7 @@ def media(index: int) -> dict[str, Any]:
         "take": 0,
         "kind": kind,
         "title": title or None,
-        "artist": f"The {draw.choice(WORDS).title()}s" if kind == "audio" else None,
+        "artist": f"The {draw.choice(WORDS)}s" if kind == "audio" else None,
         "duration_ms": duration_ms,
         "analyzed_at": "2026-11-21T12:00:00Z",
         "tags": {},
@@ -118,9 +118,10 @@ def episodes(item: dict[str, Any]) -> list[dict[str, Any]]:
     )
     return [
         {
-            "media_id": item["media_id"], "take": 0, "channel": channel["channel"], "modality": channel["modality"],
-            "episode": k, "start_ms": at, "end_ms": min(at + 40_000, item["duration_ms"]),
-            "emotion": words[k % 4], "confidence": 0.5 + 0.1 * (k % 5), "valence_mean": 0.1, "arousal_mean": 0.2,
+            "media_id": item["media_id"], "take": 0, "channel": channel["channel"],
+            "modality": channel["modality"], "episode": k, "start_ms": at,
+            "end_ms": min(at + 40_000, item["duration_ms"]), "emotion": words[k % 4],
+            "confidence": 0.5 + 0.1 * (k % 5), "valence_mean": 0.1, "arousal_mean": 0.2,
         }
         for k, at in enumerate(range(0, item["duration_ms"], 40_000))
     ]  # fmt: skip
@@ -143,9 +144,10 @@ def rows(call: int, second: float) -> list[dict[str, Any]]:
     start_ms = int(second * 1000) // STEP_MS * STEP_MS
     angry = math.sin(second / 30 + call)
     common = {
-        "media_id": f"call-{call:03d}", "take": 0, "schema_version": 1, "analysis_id": "", "modality": "speech",
-        "start_ms": start_ms, "end_ms": start_ms + STEP_MS, "model": "speech", "model_version": "1.0", "revision": 1,
-        "is_final": True, "event_time": None, "emotions_for": "customer",
+        "media_id": f"call-{call:03d}", "take": 0, "schema_version": 1, "analysis_id": "",
+        "modality": "speech", "start_ms": start_ms, "end_ms": start_ms + STEP_MS, "model": "speech",
+        "model_version": "1.0", "revision": 1, "is_final": True, "event_time": None,
+        "emotions_for": "customer",
     }  # fmt: skip
     estimate = {
         "valence": -0.5 * angry, "valence_std": 0.2, "arousal": 0.5 * angry + 0.1 * math.sin(second * 2),
@@ -157,7 +159,8 @@ def rows(call: int, second: float) -> list[dict[str, Any]]:
         {**common, "channel": "customer", "role": "customer", **(estimate if talks else nothing),
          "activity": "speech" if talks else "silence", "loudness_lufs": -24.0 if talks else -60.0,
          "reason": None if talks else "silence"},
-        {**common, "channel": "agent", "role": "agent", **nothing, "activity": "silence" if talks else "speech",
+        {**common, "channel": "agent", "role": "agent", **nothing,
+         "activity": "silence" if talks else "speech",
          "loudness_lufs": -60.0 if talks else -22.0 + 4 * math.sin(second * 3), "reason": "role"},
     ]  # fmt: skip
 
@@ -289,7 +292,8 @@ def build(tracks: int = 200, calls: int = 12, key: str = "") -> FastAPI:
         item = by_id[media]
         channels = [curve(item, channel, modality, step_ms) for channel in item["channels"]]
         return {
-            "media_id": media, "take": 0, "duration_ms": item["duration_ms"], "step_ms": step_ms, "channels": channels
+            "media_id": media, "take": 0, "duration_ms": item["duration_ms"], "step_ms": step_ms,
+            "channels": channels,
         }  # fmt: skip
 
     @app.get("/v1/episodes")
@@ -344,7 +348,7 @@ def build(tracks: int = 200, calls: int = 12, key: str = "") -> FastAPI:
     def models() -> Any:
         metrics = {f"measure {i}": [0.7, 0.65, 0.75] for i in range(12)}
         card = {
-            "name": "speech", "version": "1.0", "task": "speech", "labels": ["neutral", "anger"], "dimensions": [],
+            "name": "speech", "version": "1.0", "task": "speech", "labels": ["neutral"], "dimensions": [],
             "lookahead_s": 2.8, "past_s": 8.5, "corpora": {"ravdess": "CC BY-NC-SA 4.0"}, "folds": "5 folds",
             "metrics": metrics, "limits": ["acted speech"], "licence": "research only", "cross": {},
         }  # fmt: skip

@@ -45,7 +45,7 @@ async function account() {
   let who;
   try { who = await me(); } catch { return; }
   const leave = $("#leave");
-  leave.hidden = !who.name || who.name === "anyone";
+  leave.hidden = !who.name || who.name.startsWith("anyone");
   leave.title = `Here as ${who.name}`;
   leave.onclick = async () => { await remove("session"); forgetMe(); leave.hidden = true; askForKey(); };
 }

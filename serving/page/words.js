@@ -10,6 +10,7 @@ const REASONS = {
 };
 const ACTIVITY = { speech: "speech", music: "music", "speech+music": "speech and music", silence: "silence", other: "other sound" };
 
+export const severity = name => ["critical", "warning"].includes(name) ? name : "info"; // a colour, too
 export const word = emotion => WORDS[emotion] ?? emotion ?? "–";
 export const hue = emotion => { const name = COLOURS[emotion] ?? emotion; return EMOTIONS.includes(name) ? name : "neutral"; };
 export const reasonWords = reason => REASONS[reason] ?? reason;

@@ -5,15 +5,16 @@ import { h, tip } from "../dom.js";
 import { activityWords, clamp, clock, known, lufs, percent, reasonWords, signed, word } from "../words.js";
 import { drawCurve, drawFrame, drawHatch } from "./curves.js";
 import { colour } from "./palette.js";
-import { drawActivity, drawEpisodes, drawLoudness, drawTime } from "./strips.js";
+import { drawActivity, drawAlerts, drawEpisodes, drawLoudness, drawTime } from "./strips.js";
 import { Surface } from "./surface.js";
 
 const LEFT = 34, RIGHT = 10, CURVES = 208;
 
 export class Lanes {
-  // `owner` has view [from, to] in ms, duration, now (null: no playhead), seek(ms), zoom(from, to).
-  constructor(owner, series, episodes, label) {
-    Object.assign(this, { owner, series, episodes });
+  // `owner` has view [from, to] in ms, duration, now (null: no playhead), seek(ms), zoom(from, to), and
+  // dominance: whether it is drawn, too.
+  constructor(owner, series, episodes, label, alerts = []) {
+    Object.assign(this, { owner, series, episodes, alerts });
     const loud = series.loudness_lufs.some(v => !Number.isNaN(v));
     let at = 8;
     this.curves = series.told ? { top: at, tall: CURVES } : null;
@@ -42,11 +43,12 @@ export class Lanes {
     context.save(); context.beginPath(); context.rect(LEFT, 0, right - LEFT, this.tall); context.clip();
     if (this.curves) {
       drawHatch(context, this.curves, series, cx, lo, hi);
-      for (const name of ["dominance", "arousal", "valence"]) drawCurve(context, this.curves, series[name], name === "dominance" ? null : series[`${name}_std`], cx, lo, hi, bins, { name, weight: name === "dominance" ? 2.2 : 2 });
+      for (const name of [this.owner.dominance && "dominance", "arousal", "valence"].filter(Boolean)) drawCurve(context, this.curves, series[name], name === "dominance" ? null : series[`${name}_std`], cx, lo, hi, bins, { name, weight: name === "dominance" ? 2.2 : 2 });
       drawEpisodes(context, box(this.strip), this.episodes, ms => this.x(ms, width));
     }
     drawActivity(context, box(this.activity), series, cx, lo, hi);
     if (this.loud) drawLoudness(context, this.loud, series, cx, lo, hi, bins);
+    drawAlerts(context, this.alerts, this.time.top, ms => this.x(ms, width));
     context.restore();
     if (this.loud) { context.font = "11px system-ui, sans-serif"; context.fillStyle = colour("soft"); context.textAlign = "right"; context.fillText("0", LEFT - 8, this.loud.top + 9); context.fillText("−60", LEFT - 8, this.loud.top + 37); }
     const begin = series.from ?? 0; // what runs is seen through a window that moves
@@ -70,7 +72,8 @@ export class Lanes {
     const { series } = this, i = series.cell(ms), lines = [clock(i * series.step + (series.from ?? 0), true)];
     const episode = this.episodes.find(e => e.start_ms <= ms && ms < e.end_ms);
     if (episode) lines.push(`${word(episode.emotion)}, ${clock(episode.start_ms)} to ${clock(episode.end_ms)}, ${percent(episode.confidence)} sure`);
-    for (const name of ["valence", "arousal"]) if (known(series[name][i])) lines.push(`${name} ${signed(series[name][i])} ± ${known(series[`${name}_std`][i]) ? series[`${name}_std`][i].toFixed(2) : "–"}`);
+    for (const a of this.alerts) if (a.start_ms <= ms && ms < a.end_ms) lines.push(`alert: ${a.rule}`);
+    for (const name of ["valence", "arousal", this.owner.dominance && "dominance"].filter(Boolean)) if (known(series[name][i])) lines.push(`${name} ${signed(series[name][i])} ± ${known(series[`${name}_std`][i]) ? series[`${name}_std`][i].toFixed(2) : "–"}`);
     if (series.reason[i]) lines.push(`no estimate: ${reasonWords(series.reason[i])}`);
     const heard = [activityWords(series.activity[i]), series.loudness_lufs[i] > -70 ? lufs(series.loudness_lufs[i]) : ""].filter(Boolean).join(", ");
     if (heard) lines.push(heard);

@@ -29,7 +29,7 @@ export class Rolling {
   // As `Series`, the last n cells; cell 0 lies at `from` ms.
   series(n = KEPT) {
     const first = Math.max(0, this.last - n + 1), length = Math.max(1, this.last - first + 1), all = Array.from({ length }, (_, i) => first + i);
-    const out = { channel: this.channel, role: this.role, modality: this.modality, step: STEP, length, from: first * STEP, told: this.told, rows: all.map((_, i) => i * STEP), dominance: new Float32Array(length).fill(NaN) };
+    const out = { channel: this.channel, role: this.role, modality: this.modality, step: STEP, length, from: first * STEP, told: this.told, rows: all.map((_, i) => i * STEP), };
     for (const name of ["valence", "arousal", "valence_std", "arousal_std", "loudness_lufs"]) out[name] = Float32Array.from(all, c => this.get(name, c));
     for (const name of ["activity", "reason"]) out[name] = all.map(c => this.get(name, c));
     return Object.assign(out, { cell: ms => Math.floor(Math.min(Math.max(ms / STEP, 0), length - 1)) });

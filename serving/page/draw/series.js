@@ -8,7 +8,7 @@ export class Series {
     this.step = step;
     const rows = data.start_ms ?? [];
     this.length = Math.max(1, Math.ceil(duration / step), rows.length ? Math.floor(rows.at(-1) / step) + 1 : 0);
-    for (const name of ["valence", "valence_std", "arousal", "arousal_std", "dominance", "loudness_lufs"]) {
+    for (const name of ["valence", "valence_std", "arousal", "arousal_std", "dominance", "dominance_std", "loudness_lufs"]) {
       const column = this[name] = new Float32Array(this.length).fill(NaN);
       data[name]?.forEach((value, i) => { column[Math.floor(rows[i] / step)] = value ?? NaN; });
     }

@@ -1,6 +1,6 @@
 // What lies below the curves: episodes, activity, loudness, time.
 
-import { clock, hue, word } from "../words.js";
+import { clock, hue, severity, word } from "../words.js";
 import { colour } from "./palette.js";
 import { pool, runs, ticks } from "./series.js";
 
@@ -28,6 +28,15 @@ export function drawActivity(context, { top, tall, right }, series, x, lo, hi) {
     context.fillStyle = colour(name);
     context.fillRect(x(a), top + k * tall / all.length, Math.max(Math.min(x(b), right) - x(a), .5), tall / all.length);
   });
+}
+
+// Where a rule came true: a flag over its stretch.
+export function drawAlerts(context, alerts, bottom, x) {
+  for (const a of alerts) {
+    const from = x(a.start_ms), to = Math.max(x(a.end_ms), from + 3);
+    context.fillStyle = colour(severity(a.severity));
+    context.fillRect(from, 1, to - from, 4); context.globalAlpha = .06; context.fillRect(from, 1, to - from, bottom - 1); context.globalAlpha = 1;
+  }
 }
 
 // Loudness from -60 to 0 LUFS as a filled outline.

@@ -17,7 +17,7 @@ export function facts(summary) {
   if (known(u.non_talk_ms)) row("nobody talks", lasting(u.non_talk_ms));
   if (known(u.interruptions)) row("interruptions", u.interruptions);
   if (known(u.overlap_ms)) row("talks over the other", lasting(u.overlap_ms));
-  if (u.sentiment_by_quarter) row("by quarter, −5 to +5", u.sentiment_by_quarter.map(q => signed(q, 1)).join("  "));
+  if (u.sentiment_by_quarter) row("by quarter", u.sentiment_by_quarter.map(q => signed(q, 1)).join(" "));
   if (u.key) row("key", u.key);
   if (u.emotions_for === "all") row("emotions for", `all sides${u.responsible ? `, answered for by ${u.responsible}` : ""}`);
   return rows.length ? h("dl", { class: "facts" }, rows) : null;
@@ -28,7 +28,7 @@ export function moods(summary) {
   if (!summary) return null;
   const words = [...new Set([...(summary.moods ?? []), summary.profile, summary.dynamics].filter(Boolean))];
   if (!summary.emotion && !words.length) return null;
-  return h("div", { class: "moods" }, summary.emotion && h("span", { class: "lead" }, h("span", { class: "chip" }, h("i", { style: { "--c": `var(--${hue(summary.emotion)})` } }), word(summary.emotion))), words.filter(w => w !== word(summary.emotion)).map(w => h("span", {}, w)), shares(summary));
+  return h("div", { class: "moods" }, summary.emotion && h("span", { class: "lead" }, h("span", { class: "chip" }, h("i", { style: { "--c": `var(--${hue(summary.emotion)})` } }), word(summary.emotion))), words.filter(w => w !== word(summary.emotion)).map(w => h("span", {}, w.replaceAll("_", " "))), shares(summary));
 }
 
 function shares(summary) {

@@ -4,8 +4,9 @@ import { get } from "../api.js";
 import { announce, h, settled } from "../dom.js";
 import { drawSpark, sparkWords } from "../draw/spark.js";
 import { Surface } from "../draw/surface.js";
-import { trouble } from "../parts/message.js";
 import { caution } from "../parts/caution.js";
+import { keys } from "../parts/legend.js";
+import { trouble } from "../parts/message.js";
 import { Virtual } from "../parts/virtual.js";
 import { go, link, remember } from "../router.js";
 import { EMOTIONS, QUADRANTS, clock, count, fileName, hue, nameOf, plural, signed, word } from "../words.js";
@@ -155,8 +156,4 @@ export async function show(main, params, signal) {
     h("section", { class: "card list" }, headings, scroller, trouble_),
     h("div", { class: "legend under-list" }, ...keys()), caution("media"));
   await load(true);
-}
-
-export function keys(...more) {
-  return [h("span", { class: "key" }, h("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" }, h("path", { d: "M1 5h22", class: "k-valence" })), "valence: unpleasant to pleasant"), h("span", { class: "key" }, h("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" }, h("path", { d: "M1 5h22", class: "k-arousal" })), "arousal: still to excited"), ...more];
 }

@@ -8,6 +8,7 @@ import { drawPath, planeAxes } from "../draw/plane.js";
 import { drawTime } from "../draw/strips.js";
 import { pool } from "../draw/series.js";
 import { Surface } from "../draw/surface.js";
+import { stroke } from "../parts/legend.js";
 import { trouble } from "../parts/message.js";
 import { asTable, table } from "../parts/table.js";
 import { remember } from "../router.js";
@@ -55,9 +56,8 @@ export function compare(track, withId, signal) {
       drawTime(context, { left: LEFT, right, top: TALL + 18 }, 0, align === "share" ? 100_000 : longest, x, align === "share" ? ms => `${ms / 1000} %` : clock);
     }, { height: TALL + 42, role: "img", "aria-label": `${name} of both; the table below has the numbers` });
     const plane = new Surface((c, w, tall) => { const axes = planeAxes(c, w, tall); drawPath(c, axes, mine.valence, mine.arousal, { shade: colour("valence") }); drawPath(c, axes, theirs.valence, theirs.arousal, { shade: colour("ink") }); }, { role: "img", "aria-label": "both paths in the plane of valence and arousal" });
-    const key = (cls, text) => h("span", { class: "key" }, h("svg", { viewBox: "0 0 24 10", "aria-hidden": "true" }, h("path", { d: "M1 5h22", class: cls })), text);
     const how = h("div", { class: "tabs", role: "group", "aria-label": "Aligned by" }, [["share", "by share"], ["time", "by time"]].map(([value, text]) => h("button", { type: "button", "aria-pressed": String(align === value), onclick: () => { align = value; draw(other, mine, theirs); } }, text)));
-    body.replaceChildren(h("div", { class: "line legend" }, key("k-both", nameOf(item)), key("k-other", nameOf(other)), how),
+    body.replaceChildren(h("div", { class: "line legend" }, stroke("k-both", nameOf(item)), stroke("k-other", nameOf(other)), how),
       h("div", { class: "channel" }, h("div", { class: "wide" }, h("h3", {}, "Valence"), panel("valence").canvas, h("h3", {}, "Arousal"), panel("arousal").canvas, asTable("Both as a table", () => numbers(pair, end, longest))), h("aside", {}, h("div", { class: "plane" }, plane.canvas), h("p", { class: "small soft" }, apart(mine, theirs)))));
   }
   function numbers(pair, end, longest) {

@@ -8,11 +8,11 @@ import { colour } from "../draw/palette.js";
 import { Calls } from "../parts/calls.js";
 import { caution } from "../parts/caution.js";
 import { closeUp } from "../parts/closeup.js";
+import { keys } from "../parts/legend.js";
 import { message, trouble } from "../parts/message.js";
 import { asTable, table } from "../parts/table.js";
 import { Virtual } from "../parts/virtual.js";
 import { clock, hue, plural, signed, word } from "../words.js";
-import { keys } from "./catalogue.js";
 
 export const title = "Live";
 

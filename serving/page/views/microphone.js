@@ -6,9 +6,9 @@ import { soon } from "../draw/surface.js";
 import { Calls } from "../parts/calls.js";
 import { caution } from "../parts/caution.js";
 import { Sides } from "../parts/closeup.js";
+import { keys } from "../parts/legend.js";
 import { message, trouble } from "../parts/message.js";
 import { activityWords, clock, known, reasonWords, signed } from "../words.js";
-import { keys } from "./catalogue.js";
 
 export const title = "Microphone";
 const RATE = 16_000;

@@ -10,7 +10,8 @@ export const title = "Models";
 const FIRST = 8; // measures shown at once
 
 const figures = value => { const [v, low, high] = [value].flat(); return typeof v !== "number" ? String(v) : v.toFixed(3) + (low === undefined ? "" : ` [${low.toFixed(3)}, ${high.toFixed(3)}]`); };
-const list = (name, items) => items.length > 0 && h("section", {}, h("h3", {}, name), h("ul", {}, items.map(text => h("li", {}, text))));
+const points = items => h("ul", {}, items.map(text => h("li", {}, text)));
+const list = (name, items) => items.length > 0 && h("section", {}, h("h3", {}, name), points(items.slice(0, 4)), items.length > 4 && h("details", {}, h("summary", {}, `${items.length - 4} more`), points(items.slice(4))));
 
 function measures(name, all) {
   const rows = Object.entries(all ?? {});

@@ -6,11 +6,11 @@ import { Arc, HANDLES } from "../draw/arc.js";
 import { drawSpark, sparkWords } from "../draw/spark.js";
 import { Surface } from "../draw/surface.js";
 import { caution } from "../parts/caution.js";
+import * as legend from "../parts/legend.js";
 import { message, trouble } from "../parts/message.js";
 import { asTable } from "../parts/table.js";
 import { link, remember } from "../router.js";
 import { EMOTIONS, QUADRANTS, clock, count, fileName, hue, nameOf, percent, plural, word } from "../words.js";
-import { keys } from "./catalogue.js";
 import { QUESTIONS, questionForm } from "./questions.js";
 
 export const title = "Search";
@@ -83,7 +83,7 @@ function drawing(params, ask) {
   const number = (name, i) => h("input", { type: "number", min: -1, max: 1, step: .05, value: arcs[name].values[i], "data-name": name, "data-i": i, "aria-label": `${name} at ${percent(i / (HANDLES - 1))}`, onchange: e => { const values = [...arcs[name].values]; values[i] = Math.max(-1, Math.min(1, Number(e.target.value) || 0)); arcs[name].set(values); go(); } });
   const el = h("div", { class: "drawing" },
     h("p", { class: "soft small" }, "Draw with mouse or finger, or choose points with the arrow keys. Results follow."),
-    ["valence", "arousal"].map(name => [h("h2", { class: "lane-name" }, keys()[name === "valence" ? 0 : 1]), arcs[name].el]),
+    ["valence", "arousal"].map(name => [h("h2", { class: "lane-name" }, legend[name]()), arcs[name].el]),
     h("div", { class: "line shapes" }, h("span", { class: "soft small" }, "Begin with"), SHAPES.map(([text, v, a]) => h("button", { type: "button", class: "quiet shape", onclick: () => put(v, a) }, text))),
     asTable("The points as numbers", () => h("table", { class: "data" }, h("thead", {}, h("tr", {}, ["share", "valence", "arousal"].map(t => h("th", { scope: "col" }, t)))), h("tbody", {}, arcs.valence.values.map((_, i) => h("tr", {}, h("td", {}, percent(i / (HANDLES - 1))), h("td", {}, number("valence", i)), h("td", {}, number("arousal", i))))))));
   const asked = params.get("arc")?.split(";").map(p => p.split(",").map(Number));

@@ -7,12 +7,12 @@ import { Plane } from "../draw/plane.js";
 import { Series } from "../draw/series.js";
 import { caution } from "../parts/caution.js";
 import { facts, moods } from "../parts/facts.js";
+import { box, dominance, keys } from "../parts/legend.js";
 import { message, trouble } from "../parts/message.js";
 import { Player } from "../parts/player.js";
 import { asTable, curveTable, episodeTable } from "../parts/table.js";
 import { go, link } from "../router.js";
-import { clamp, clock, fileName, nameOf, reasonWords } from "../words.js";
-import { keys } from "./catalogue.js";
+import { clamp, clock, fileName, nameOf, reasonWords, severity } from "../words.js";
 import { compare } from "./compare.js";
 
 export const title = "Track";
@@ -80,7 +80,7 @@ class Track {
     const of = row => row.channel === series.channel && row.modality === series.modality;
     const episodes = this.episodes.filter(of).sort((a, b) => a.start_ms - b.start_ms), summary = this.summaries.find(of);
     const name = [...new Set([series.channel, series.role].filter(Boolean))].join(", ");
-    const lanes = new Lanes(this, series, episodes, `${series.told ? "Valence and arousal" : "Activity"} over time${several ? `, ${name}` : ""}. Left and right move, space plays`);
+    const lanes = new Lanes(this, series, episodes, `${series.told ? "Valence and arousal" : "Activity"} over time${several ? `, ${name}` : ""}. Left and right move, space plays`, this.alerts.filter(a => a.channel === series.channel && a.end_ms - a.start_ms < .8 * this.duration));
     this.lanes.push(lanes);
     const aside = h("aside", {});
     if (this.item.kind === "video" && this.lanes.length === 1) aside.append(this.player.media);
@@ -141,7 +141,7 @@ export async function show(main, params, signal) {
   document.title = `${nameOf(item)} · moodstream`;
   const track = new Track(item, extras, signal), { player } = track;
   const sub = [item.artist, item.title && fileName(item.media_id), item.kind, item.take > 0 && `take ${item.take}`, item.analyzed_at && `analysed ${item.analyzed_at.slice(0, 10)}`].filter(Boolean).join(" · ");
-  const legend = h("div", { class: "legend" }, keys(h("span", { class: "key" }, h("i", { class: "box", style: { "--c": "var(--speech)" } }), "speech"), h("span", { class: "key" }, h("i", { class: "box", style: { "--c": "var(--music)" } }), "music"), h("span", { class: "key" }, h("i", { class: "box", style: { "--c": "var(--loud)" } }), "loudness")), track.whole);
+  const legend = h("div", { class: "legend" }, keys(), box("speech", "speech"), box("music", "music"), box("loud", "loudness"), track.whole);
   main.append(h("p", { class: "back small" }, h("a", { href: link("catalogue") }, "← Catalogue")),
     h("article", { class: "card track" },
       h("div", { class: "top" }, player.button, h("div", { class: "who" }, h("h1", { tabindex: -1 }, nameOf(item)), h("p", { class: "soft small" }, sub)), player.time),
@@ -152,11 +152,17 @@ export async function show(main, params, signal) {
   const mark = modalities(track, legend);
   await track.fill("");
   mark?.();
+  if (track.lanes.some(l => l.series.dominance.some(v => !Number.isNaN(v)))) track.whole.before(h("label", { class: "line tight" }, h("input", { type: "checkbox", onchange: e => { track.dominance = e.target.checked; for (const lane of track.lanes) lane.again(); } }), dominance()));
 }
 
 function alertList(track) {
   if (!track.alerts.length) return null;
-  return h("ul", { class: "alerts", "aria-label": "Alerts" }, track.alerts.map(a => h("li", {}, h("button", { type: "button", class: "plain", style: { "--c": `var(--${["critical", "warning"].includes(a.severity) ? a.severity : "info"})` }, onclick: () => track.seek(a.start_ms) }, h("b", {}, a.rule), ` ${clock(a.start_ms)} to ${clock(a.end_ms)}, ${[a.severity, a.channel].filter(Boolean).join(", ")} `, h("span", { class: "soft" }, a.evidence ?? "")))));
+  return h("ul", { class: "alerts", "aria-label": "Alerts" }, track.alerts.map(a => h("li", {}, h("button", { type: "button", class: "plain", style: { "--c": `var(--${severity(a.severity)})` }, onclick: () => track.seek(a.start_ms) }, h("b", {}, a.rule), ` ${clock(a.start_ms)} to ${clock(a.end_ms)}, ${[a.severity, a.channel].filter(Boolean).join(", ")} `, h("span", { class: "soft" }, evidence(a.evidence))))));
+}
+
+// What the rule wanted, in its own words; the rest of the evidence is for machines.
+function evidence(text) {
+  try { return JSON.parse(text).rule ?? ""; } catch (error) { if (!(error instanceof SyntaxError)) throw error; return text ?? ""; }
 }
 
 // Where to go from here: what moves alike, and the rows themselves.
