@@ -57,7 +57,7 @@ from moodstream.models.turns import _AROUND, _NEAR, _SIDES, FUTURE, PAST, TurnNe
 Network = MoodNetwork | ExpertNetwork | MusicNetwork | SmallNetwork
 _MOST_SAMPLES = 128 * 8_000  # in one step: more gains nothing
 SPEECH, MUSIC, ACTIVITY = range(3)
-_BASE = 1  # where the base columns lie in a channel's memory
+_BASE, _FIXED, _COMMON = 1, 3, 5  # in a channel's memory: base columns, sums of cells, what no encoder owns
 _BANDED = PAST_FRAMES - 6  # of those, the ones of which only the modulation bands are still asked for
 VOICE_S = 20.0  # of a speaker, after which it is known how he sounds
 VOICED_WEIGHT = 1 + 2 * N_COLUMNS  # where the weight of voiced frames lies in sums, see `pooling`
@@ -133,6 +133,42 @@ class CellStream:
         """The sound ended (with these samples): give the remaining cells, ceil(duration / 500 ms) in all."""
         rest = np.zeros(0, np.float32) if samples is None else samples
         return listen([self], [rest], last=True)[0].final
+
+    def heir(self, models: Networks) -> "CellStream":
+        """A stream of other networks where this one stands: front end and sums of cells are the same for all.
+
+        Its encoders begin here. So what it says is what it would say had it been there from the start only
+        from the cell on that lies as far ahead as its networks look back.
+
+        Raises:
+            ValueError: only one of the two hears harmony.
+        """
+        if models.harmony != self.models.harmony:
+            raise ValueError("only one of the two models of music hears harmony")
+        speech, music = (at in self.listening for at in (SPEECH, MUSIC))
+        heir = CellStream(
+            models,
+            speech=speech,
+            music=music,
+            early=self.early,
+            sparing=self.sparing,
+            one_voice=self.one_voice,
+        )
+        common = self.memory[:_COMMON]
+        encoders = heir.memory[_COMMON:]
+        at = 0
+        for listener in heir.listening:
+            encoder = models.encoders[listener]
+            if encoder is not None:
+                encoders[at] = torch.zeros(len(common[_FIXED]), learned_width(models.networks[listener]))
+                at += 1 + len(encoder.start())
+        heir.memory = [*common, *encoders]
+        heir.first, heir.next, heir.told, heir.summed = self.first, self.next, self.told, self.summed
+        if self.harmony is not None and heir.harmony is not None:
+            heir.harmony.restore(self.harmony.state())
+            heir.played = self.played
+        heir._measure()
+        return heir
 
     def state(self) -> dict[str, Any]:
         """All that the next push depends on, as plain Python and numpy."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import apache_beam as beam
@@ -23,6 +24,7 @@ from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.session import Settings
+from moodstream.transforms.shelf import Shelf, look_now, shelf_of
 from moodstream.transforms.source_kafka import PacketSource, ReadPackets, resume, stop
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.streams import AnalyzeStreams
@@ -45,23 +47,28 @@ class LiveConfig:
     settings: Settings = field(default_factory=Settings)
     timing: LiveSettings = field(default_factory=LiveSettings)
     beam_options: tuple[str, ...] = ()  # for another runner, e.g. --runner=PortableRunner for Flink
+    models: str = ""  # a folder of releases of models, watched; empty: the installed ones
     bundle_s: float = 60.0  # how long a bundle lasts; on Flink a checkpoint waits for its end
 
 
 def build(
-    root: beam.Pipeline, source: PacketSource, sink: Sink, config: LiveConfig, engine: Engine | None = None
+    root: beam.Pipeline,
+    source: PacketSource,
+    sink: Sink,
+    config: LiveConfig,
+    engine: Engine | Shelf | None = None,
 ) -> PCollection[Written]:
     """The whole graph."""
     return (
         root
         | "packets" >> ReadPackets(source, config.bundle_s)
         | "watch" >> Watch()
-        | "streams" >> AnalyzeStreams(config.settings, config.timing, engine)
+        | "streams" >> AnalyzeStreams(config.settings, config.timing, engine, config.models)
         | "commit" >> WriteRows(MeasuredSink(sink), max_rows=0)
     )
 
 
-def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine | None = None) -> None:
+def run_once(config: LiveConfig, sink: KafkaSink | None = None, engine: Engine | Shelf | None = None) -> None:
     """Read, work off and commit until `stop` or a failure.
 
     Raises:
@@ -94,10 +101,14 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
     if config.share and config.partitions:
         raise UsageError("either the group says who reads which partitions, or their numbers do")
     measure_into(metrics)
-    if metrics is not None:
-        for model, version in (engine or Engine(speech=config.settings.speech_model)).versions().items():
-            metrics.models.labels(model, version).set(1)
-    with stopping() as stopped:
+    speech = config.settings.speech_model
+    if config.models and not config.beam_options:
+        shelf = shelf_of(Path(config.models), speech)
+        name_models(metrics, shelf.newest)
+        shelf.on_change.append(lambda newest: name_models(metrics, newest))
+    elif not config.models:
+        name_models(metrics, engine or Engine(speech=speech))
+    with stopping(reload=bool(config.models)) as stopped:
         tries = 0
         while not stopped():
             began = time.monotonic()
@@ -116,6 +127,14 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
     _log.info("stopped; everything that was read is committed")
 
 
+def name_models(metrics: Metrics | None, engine: Engine) -> None:
+    """Measure whose models new streams get."""
+    if metrics is not None:
+        metrics.models.clear()
+        for model, version in engine.versions().items():
+            metrics.models.labels(model, version).set(1)
+
+
 def patience_s(tries: int) -> float:
     """How long to wait after so many starts in a row that failed."""
     return _PATIENCE_S[min(tries, len(_PATIENCE_S)) - 1]
@@ -129,8 +148,12 @@ def pause(seconds: float, stopped: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """While inside, SIGTERM and SIGINT let the readers end after the commit they are at."""
+def stopping(*, reload: bool = False) -> Iterator[Callable[[], bool]]:
+    """While inside, SIGTERM and SIGINT let the readers end after the commit they are at.
+
+    Args:
+        reload: SIGHUP does not end the process but lets it look at its folder of models.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -139,6 +162,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
     resume()
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    if reload:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, look_now)
     try:
         yield lambda: bool(caught)
     finally:

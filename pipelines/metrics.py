@@ -96,7 +96,7 @@ class Metrics:
         self.restarts = of(client.Counter, "restarts", "How often the run began anew after a failure.")
         self.lag = of(client.Gauge, "lag_packets", "Packets that are in the topic and were not read yet.")
         self.state = of(client.Gauge, "state_bytes", "Size of the last snapshots of all open streams.")
-        self.models = of(client.Gauge, "model_info", "The installed models.", ("model", "version"))
+        self.models = of(client.Gauge, "model_info", "The models of new streams.", ("model", "version"))
         self.latency = of(
             client.Histogram,
             "latency_seconds",
@@ -106,6 +106,8 @@ class Metrics:
         self.commit = of(client.Histogram, "commit_seconds", "How long a commit takes.", buckets=COMMIT_S)
         opened = of(client.Gauge, "streams_open", "Streams that are open.")
         opened.set_function(streams.open_streams)
+        older = of(client.Gauge, "streams_older", "Of these, streams whose models are not the newest.")
+        older.set_function(streams.older_streams)
         self.registry.register(_Spent())
         client.ProcessCollector(registry=self.registry)
         self._waiting: dict[str, deque[tuple[int, int, int]]] = {}  # offset, stamp, bytes; by topic/partition

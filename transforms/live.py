@@ -15,6 +15,11 @@ provisional ones: a provisional row that no final one replaces would stay for ev
 
 Sound that was lost on the way (`skip`) becomes silence, and its cells have no estimate: reason `gap`.
 
+*Other models* can take over while a stream runs (`succeed`). From then on they listen too, and from a cell on
+that is known at once they speak: `from_cell`, so far ahead that all they look back at has been heard by them.
+So rows before that cell are those of a run with the old models, rows from it on those of a run with the new
+ones, and which cell it is lies in the state, like everything else.
+
 Conventions: `began_ms` is the UTC time, in ms since 1970, at which position 0 of the media was; rows carry
 `event_time` = `began_ms + start_ms`. `state()` is made of plain Python and numpy (see `transforms/state.py`).
 """
@@ -23,19 +28,19 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from moodstream.models.base import RATE_HZ, STEP_MS, AudioEstimates, Float, decide
+from moodstream.models.base import RATE_HZ, STEP_MS, AudioEstimates, Estimates, Float, Notes, decide
 from moodstream.transforms.curve import Mask
 from moodstream.transforms.elements import Clip, Media
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import UsageError
 from moodstream.transforms.notes import read_notes
-from moodstream.transforms.session import GATHER_S, Channel, Session, Settings, Side
+from moodstream.transforms.session import GATHER_S, Channel, Session, Settings, Side, Voice
 from moodstream.transforms.spent import spent
 from moodstream.transforms.tables import SCHEMAS
 from moodstream.transforms.track import Heard, Part, Rows, Sources, Track, merge, tell
@@ -48,30 +53,54 @@ _Activity = npt.NDArray[np.int8]
 def work(groups: Sequence[Sequence["LiveSession"]]) -> list[Rows]:
     """Let the networks hear what sessions have gathered, as one batch; the rows of each group of sessions."""
     waiting = [
-        (number, session, channel, sound)
+        _Hearing(number, session, channel, voice, sound)
         for number, group in enumerate(groups)
         for session in group
         for channel, sound in session.gathered()
+        for voice in channel.voices
     ]
     if not waiting:
         return [{} for _ in groups]
     with spent("models"):
-        said = waiting[0][1].engine.audio.push(
-            [channel.stream for _, _, channel, _ in waiting], [sound for *_, sound in waiting]
-        )
-        blocks = [block for one in said for block in (one.early, one.final)]
-        activity = decide(np.concatenate([block.activity for block in blocks]))
+        blocks = _hear(waiting)
+        activity = decide(np.concatenate([block.activity for pair in blocks for block in pair]))
     early: list[list[Part]] = [[] for _ in groups]
     final: list[list[Part]] = [[] for _ in groups]
     at = 0
-    for (number, session, channel, _), one in zip(waiting, said, strict=True):
-        middle = at + len(one.early)
-        if len(one.early):
-            early[number] += session.look(channel, one.early, one.final.start, activity[at:middle])
-        at = middle + len(one.final)
-        if len(one.final):
-            final[number] += session.settle(channel, one.final, activity[middle:at])
+    for (number, session, channel, voice, _), (look, settled) in zip(waiting, blocks, strict=True):
+        middle = at + len(look)
+        if len(look):
+            early[number] += session.look(channel, look, activity[at:middle], voice.engine)
+        at = middle + len(settled)
+        if len(settled):
+            final[number] += session.settle(channel, settled, activity[middle:at], voice.engine)
     return [tell([*looks, *settled]) for looks, settled in zip(early, final, strict=True)]
+
+
+class _Hearing(NamedTuple):
+    """Sound that models are about to hear."""
+
+    number: int  # of the group
+    session: "LiveSession"
+    channel: Channel
+    voice: Voice
+    sound: Float
+
+
+def _hear(waiting: Sequence[_Hearing]) -> list[tuple[AudioEstimates, AudioEstimates]]:
+    """Early and final words about each sound, in one batch for each engine, as far as they count."""
+    engines: dict[int, list[int]] = {}
+    for at, one in enumerate(waiting):
+        engines.setdefault(id(one.voice.engine), []).append(at)
+    said: dict[int, tuple[AudioEstimates, AudioEstimates]] = {}
+    for places in engines.values():
+        mine = [waiting[at] for at in places]
+        told = mine[0].voice.engine.audio.push(
+            [one.voice.stream for one in mine], [one.sound for one in mine]
+        )
+        for at, one, words in zip(places, mine, told, strict=True):
+            said[at] = one.voice.of(words.early), one.voice.of(words.final)
+    return [said[at] for at in range(len(waiting))]
 
 
 class LiveSession(Session):
@@ -101,6 +130,44 @@ class LiveSession(Session):
         self.began_ms = began_ms
         self._midi = b""
         self._waiting: dict[str, _Waiting] = {}  # by part
+        self.heir: Engine | None = None  # whose models are about to speak
+        self.from_cell = 0  # and from which cell on
+        self._before: list[tuple[int, dict[str, str]]] = []  # versions that spoke until a position, ms
+
+    def succeed(self, engine: Engine) -> int | None:
+        """Let another engine's models speak from a later cell on; they listen from now on.
+
+        Returns:
+            the position in ms from which they speak; None: from the start, for nothing was heard yet.
+
+        Raises:
+            ValueError: they cannot take over while a stream runs; the message says why.
+            RuntimeError: there is work to do first, or others are taking over.
+        """
+        if self.is_due or self.heir is not None:
+            raise RuntimeError("other models for a session that is not at rest")
+        if why := self.engine.unlike(engine):
+            raise ValueError(why)
+        if not self.duration_ms and not self.sides:
+            self.engine = engine
+            return None
+        self.heir, self.from_cell = engine, -(-self.duration_ms // STEP_MS) + engine.warm_cells
+        for channel in self.channels:
+            self._listen(channel)
+        if self._midi:
+            self._symbolic = self._read(read_notes(io.BytesIO(self._midi)))
+        return self.from_cell * STEP_MS
+
+    @property
+    def spoke(self) -> list[tuple[int, Mapping[str, str]]]:
+        """Versions of the models that spoke, with the position, in ms, that each spoke until."""
+        told: list[tuple[int, Mapping[str, str]]] = [
+            *self._before,
+            (self.duration_ms, self.engine.versions()),
+        ]
+        if self.heir is not None and self.duration_ms > self.from_cell * STEP_MS:
+            told[-1:] = [(self.from_cell * STEP_MS, told[-1][1]), (self.duration_ms, self.heir.versions())]
+        return told
 
     def position_ms(self, part: str = "audio") -> int:
         """Where the sound of a part has got to."""
@@ -162,24 +229,34 @@ class LiveSession(Session):
         merge(rows, self._stamped(super().flush(), FINAL))
         return rows
 
-    def settle(self, channel: Channel, block: AudioEstimates, activity: _Activity) -> list[Part]:
+    def settle(
+        self, channel: Channel, block: AudioEstimates, activity: _Activity, engine: Engine
+    ) -> list[Part]:
         """What the tracks of a channel are told of cells that became final."""
-        parts = self._final(channel, block, activity)
+        parts = self._final(channel, block, activity, engine)
         channel.gaps = [gap for gap in channel.gaps if gap[1] > channel.cells]
+        if channel.heir is not None and channel.cells >= channel.heir.first:
+            channel.give_over()
+            if all(other.engine is self.heir for other in self.channels):
+                self._give_over()
         return parts
 
     def look(
-        self, channel: Channel, block: AudioEstimates, next_cell: int, activity: _Activity
+        self, channel: Channel, block: AudioEstimates, activity: _Activity, engine: Engine
     ) -> list[Part]:
-        """What rows say of cells as they look now; the tracks are not told.
-
-        Args:
-            next_cell: the next cell of the channel that will be final.
-        """
-        loudness = channel.loudness_of(block.start - next_cell, len(block))
+        """What rows say of cells as they look now; the tracks are not told."""
+        loudness = channel.loudness_of(block.start - channel.cells, len(block))
         heard = self._heard(channel, block.start, activity, loudness)
         return [
-            Part(track, heard, sources, is_final=False, revision=PROVISIONAL, began_ms=self.began_ms)
+            Part(
+                track,
+                heard,
+                sources,
+                is_final=False,
+                revision=PROVISIONAL,
+                began_ms=self.began_ms,
+                by=self._by(channel, track, engine),
+            )
             for track, sources in self._sources(channel, block, heard)
             if not track.sparse
         ]
@@ -222,11 +299,50 @@ class LiveSession(Session):
                 },
             )
 
+    # ------------------------------------------------------------ other models
+
+    def _listen(self, channel: Channel) -> None:
+        """The models that are to come hear a channel, too."""
+        if self.heir is not None:
+            stream = channel.stream.heir(self.heir.audio)
+            channel.heir = Voice(self.heir, stream, self.from_cell)
+
+    def _give_over(self) -> None:
+        """The models that were are needed no more."""
+        if self.heir is not None:
+            self._before.append((self.from_cell * STEP_MS, self.engine.versions()))
+            self.engine, self.heir = self.heir, None
+
+    def _read(self, notes: Notes) -> Estimates:
+        said = super()._read(notes)
+        if self.heir is None:
+            return said
+        other, at = self.heir.symbolic.estimate(notes), self.from_cell
+
+        def spliced(old: Float, new: Float) -> Float:
+            return np.concatenate((old[:at], new[at:]))
+
+        return Estimates(
+            0,
+            spliced(said.mean, other.mean),
+            spliced(said.std, other.std),
+            spliced(said.scores, other.scores),
+        )
+
+    def _spans(self, start: int, stop: int) -> list[tuple[int, int, Engine]]:
+        if self.heir is None:
+            return super()._spans(start, stop)
+        middle = min(max(self.from_cell, start), stop)
+        spans = (start, middle, self.engine), (middle, stop, self.heir)
+        return [span for span in spans if span[0] < span[1]]
+
     # ------------------------------------------------------------ opening, saving
 
     def _open(self, part: str, width: int, rate_hz: int) -> Side:
         self.with_sound = True
         side = super()._open(part, width, rate_hz)
+        for channel in side.channels:
+            self._listen(channel)
         self._waiting[part] = _Waiting(side)
         return side
 
@@ -240,6 +356,10 @@ class LiveSession(Session):
             raise RuntimeError("a session's state was asked for before its rows")
         return {
             "began_ms": self.began_ms,
+            "models": self.engine.versions(),
+            "heir": None if self.heir is None else self.heir.versions(),
+            "from_cell": self.from_cell,
+            "before": [[until_ms, dict(versions)] for until_ms, versions in self._before],
             "cells": self.cells,
             "encoder_ms": dict(self.encoder_ms),
             "midi": zlib.compress(self._midi) if self._midi else b"",
@@ -249,16 +369,22 @@ class LiveSession(Session):
                 [name, modality, track.sparse, track.state()]
                 for (name, modality), track in self.tracks.items()
             ],
+            "over": [list(place) for place, track in self.tracks.items() if track.engine is self.heir],
             "watch": self.watch.state() if self.watch is not None else None,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], heir: Engine | None = None) -> None:
         """Go on from a `state()` of the same media, settings and models.
+
+        Args:
+            heir: the models that were about to take over.
 
         Raises:
             ValueError: a state of other models.
         """
         self.began_ms = state["began_ms"]
+        self.heir, self.from_cell = heir, state.get("from_cell", 0)
+        self._before = [(until_ms, versions) for until_ms, versions in state.get("before", [])]
         if state["midi"]:
             self.add_midi(zlib.decompress(state["midi"]))
         self.part_roles = {part: tuple(roles) for part, roles in state["part_roles"].items()}
@@ -268,9 +394,11 @@ class LiveSession(Session):
         self.cells = state["cells"]
         self.encoder_ms = dict(state["encoder_ms"])
         by_name = {channel.name: channel for channel in self.channels}
+        over = state.get("over", ())  # tracks that the heir speaks to already
         for name, modality, sparse, saved in state["tracks"]:
-            info = self._info(name, by_name.get(name), modality)
-            track = Track(info, self.engine, sparse=sparse, revise=True, watch=self.watch)
+            engine = self.heir if self.heir is not None and [name, modality] in over else self.engine
+            info = self._info(name, by_name.get(name), modality, engine)
+            track = Track(info, engine, sparse=sparse, revise=True, watch=self.watch)
             track.restore(saved)
             self.tracks[name, modality] = track
         if self.watch is not None and state.get("watch") is not None:  # else rules that are new begin now

@@ -16,6 +16,11 @@ the second time gives what the first time gave. Where nothing comes at all, the 
 
 A stream that is silent for a while is parked: only its state is kept, packed. It wakes with its next packet.
 
+Other models (`transforms/shelf.py`): a new stream gets the newest, and which these are stands in the remark,
+for streams that have no snapshot yet. A stream that runs is given them where it is saved, a few streams at a
+time since both old and new ones hear it for a while; from which cell on they speak lies in that snapshot. So
+what is worked off again is heard by the models that heard it first.
+
 A closed stream leaves a small marker, so that a media that comes back gets the next take and late duplicates
 are known for what they are.
 
@@ -24,6 +29,7 @@ Conventions: offsets are those of the packets' topic; a snapshot at offset N hol
 
 import heapq
 import json
+import logging
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +44,7 @@ from moodstream.transforms.live import LiveSession, work
 from moodstream.transforms.order import Arrival
 from moodstream.transforms.packets import read_packet
 from moodstream.transforms.session import Settings
+from moodstream.transforms.shelf import Shelf, news
 from moodstream.transforms.state import StateError, pack, unpack
 from moodstream.transforms.stream import LiveSettings, Stream
 from moodstream.transforms.tables import to_table
@@ -47,6 +54,8 @@ _LINGER = 2  # windows: so long after its end, what a stream has had before is a
 _MOST_PTS_MS = 172_800_000  # two days: a first packet that says more has another clock than ours
 _HEAD = struct.Struct(">BQQ")
 _OPEN, _CLOSED = 1, 2
+_TURNING = 8  # of so many open streams, one at a time goes over to other models
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,7 @@ def start_of(recovered: Recovered) -> tuple[int, int]:
     Raises:
         UsageError: snapshots that this version cannot read.
     """
-    kept = {"clock": 0, "low": None} | (json.loads(recovered.remark) if recovered.remark else {})
+    kept = _kept(recovered)
     places = [(recovered.committed, kept["clock"])]
     for media_id, data in recovered.snapshots.items():
         with _readable(media_id):
@@ -91,6 +100,11 @@ def start_of(recovered: Recovered) -> tuple[int, int]:
     return min(places)
 
 
+def _kept(recovered: Recovered) -> dict[str, Any]:
+    """What stands in the remark."""
+    return {"clock": 0, "low": None, "models": None} | json.loads(recovered.remark or "{}")
+
+
 @contextmanager
 def _readable(media_id: str) -> Iterator[None]:
     try:
@@ -98,7 +112,7 @@ def _readable(media_id: str) -> Iterator[None]:
     except (StateError, ValueError) as error:
         raise UsageError(
             f"the snapshot of {media_id!r} cannot be read: {error}. Let the version that wrote it finish "
-            "its streams, or start with another --group"
+            "its streams, give its models (--models, docs/live.md), or start with another --group"
         ) from error
 
 
@@ -117,6 +131,7 @@ class _Parked:
     """A stream that is silent for a while: its state alone, its decoders and models' memory given back."""
 
     state: bytes
+    engines: tuple[Engine, ...]
     last_ms: int
     deadline_ms: int
     waits: bool = False
@@ -156,7 +171,7 @@ class Partition:
 
     Args:
         topic, number: which partition.
-        engine: the models.
+        engine: the models, or the shelf that has them.
         settings: what decides the rows besides the packets.
         timing: how long things wait.
         recovered: what the last commit left; none where there was none.
@@ -169,13 +184,14 @@ class Partition:
         self,
         topic: str,
         number: int,
-        engine: Engine,
+        engine: Engine | Shelf,
         settings: Settings,
         timing: LiveSettings,
         recovered: Recovered | None = None,
     ) -> None:
         self.topic, self.number = topic, number
-        self.engine, self.settings, self.timing = engine, settings, timing
+        self.shelf = engine if isinstance(engine, Shelf) else Shelf(engine)
+        self.settings, self.timing = settings, timing
         recovered = recovered or Recovered(number)
         self.committed = recovered.committed
         self.position, self.clock_ms = start_of(recovered)
@@ -187,7 +203,9 @@ class Partition:
         self._due: dict[str, LiveSession] = {}  # sessions that have gathered what is to be worked off
         self._touched: set[str] = set()  # open streams that changed since they were saved
         self._silent: set[str] = set()  # open streams that may be parked
+        self._turning: set[str] = set()  # open streams that other models are about to speak in
         self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
+        self.engine = self._first_engine(_kept(recovered))  # whose models new streams get
         for media_id, data in recovered.snapshots.items():
             with _readable(media_id):
                 self._restore(media_id, Snapshot.from_bytes(data))
@@ -200,6 +218,12 @@ class Partition:
     def streams(self) -> int:
         """How many are open."""
         return len(self._open)
+
+    @property
+    def older(self) -> int:
+        """How many of them are not of the newest models yet."""
+        helds = list(self._open.values())
+        return sum(held.stream.engines != (self.engine,) for held in helds)
 
     @property
     def parked(self) -> int:
@@ -245,9 +269,12 @@ class Partition:
         if self.position < self.committed:
             self._rows = {}
             return None
+        if self.shelf.newest is not self.engine:
+            self._turn_to(self.shelf.newest)
         for media_id in sorted(self._touched):
             held = self._open[media_id]
             if held.forced or self._is_due(held):
+                self._offer(media_id, held.stream)
                 parked = held.stream if isinstance(held.stream, _Parked) else None
                 state = parked.state if parked else pack(self._awake(media_id, held).state())
                 self._fresh[media_id] = Snapshot(self.position, self.clock_ms, True, state).to_bytes()
@@ -259,7 +286,9 @@ class Partition:
         if self.position == self.committed and not self._rows and not self._fresh:
             return None
         unsaved = [held.first for held in self._open.values() if held.saved_ms is None]
-        remark = json.dumps({"clock": self.clock_ms, "low": min(unsaved, default=None)})
+        remark = json.dumps(
+            {"clock": self.clock_ms, "low": min(unsaved, default=None), "models": self.engine.mark}
+        )
         step = Step(self.position, remark, self._rows, self._fresh)
         self.committed, self._rows, self._fresh = self.position, {}, {}
         return step
@@ -268,6 +297,38 @@ class Partition:
         since_ms = held.first[1] if held.saved_ms is None else held.saved_ms
         late_ms = self.clock_ms - since_ms - self.timing.snapshot_ms
         return late_ms >= (self.timing.window_ms if held.stream.waits else 0)
+
+    # ------------------------------------------------------------ models
+
+    def _first_engine(self, kept: Mapping[str, Any]) -> Engine:
+        """Whose models streams get that begin where this partition goes on."""
+        newest = self.shelf.newest
+        if kept["low"] is None or kept["models"] in (None, newest.mark):
+            return newest
+        with _readable("the streams that have none"):
+            return self.shelf.marked(kept["models"])
+
+    def _turn_to(self, engine: Engine) -> None:
+        """Streams that begin from now on get these models; those that have no snapshot yet get one."""
+        _log.info("%s: new streams get %s", self.name, news(self.engine, engine))
+        if why := self.engine.unlike(engine):
+            _log.warning("%s: streams that run go on with the models they have: %s", self.name, why)
+        self.engine = engine
+        for media_id, held in self._open.items():
+            if held.saved_ms is None:
+                held.forced = True
+                self._touched.add(media_id)
+
+    def _offer(self, media_id: str, stream: "Stream | _Parked") -> None:
+        """Let a stream that is about to be saved go over to the newest models, if it can."""
+        if isinstance(stream, _Parked) or stream.engines == (self.engine,) or len(stream.engines) > 1:
+            return
+        self._turning = {
+            name for name in self._turning if name in self._open and len(self._open[name].stream.engines) > 1
+        }
+        if len(self._turning) * _TURNING < len(self._open) and not stream.engines[0].unlike(self.engine):
+            stream.succeed(self.engine)
+            self._turning.add(media_id)
 
     # ------------------------------------------------------------ records
 
@@ -407,25 +468,36 @@ class Partition:
             self._gone[media_id] = gone
             heapq.heappush(self._deadlines, (gone.clock_ms + self.timing.forget_ms, media_id))
         else:
-            stream = self._restored(media_id, state)
+            stream = self._restored(media_id, state, self._engines_of(state))
+            if len(stream.engines) > 1:
+                self._turning.add(media_id)
             place = (snapshot.offset, snapshot.clock_ms)
             held = _Held(stream, snapshot.offset, place, saved_ms=snapshot.clock_ms)
             self._open[media_id] = held
             self._set_alarm(media_id, held)
 
-    def _restored(self, media_id: str, state: Mapping[str, Any]) -> Stream:
+    def _restored(self, media_id: str, state: Mapping[str, Any], engines: Sequence[Engine]) -> Stream:
         stream = Stream(
             media_id,
             state["take"],
             state["analysis_id"],
             self.name,
             state["began_ms"],
-            self.engine,
+            engines[0],
             self.settings,
             self.timing,
         )
-        stream.restore(state)
+        stream.restore(state, *engines[1:])
         return stream
+
+    def _engines_of(self, state: Mapping[str, Any]) -> list[Engine]:
+        """Whose models speak in a stream that was saved, and whose were about to.
+
+        Raises:
+            ValueError: they are not here.
+        """
+        versions = [state["session"].get(name) for name in ("models", "heir")]
+        return [self.shelf.find(one) for one in versions if one] or [self.shelf.newest]
 
     # ------------------------------------------------------------ silence
 
@@ -435,10 +507,11 @@ class Partition:
             return
         stream = held.stream
         if stream.last_ms + self.timing.park_ms <= self.clock_ms and not stream.waits:
-            held.stream = _Parked(pack(stream.state()), stream.last_ms, stream.deadline_ms)
+            state = pack(stream.state())
+            held.stream = _Parked(state, stream.engines, stream.last_ms, stream.deadline_ms)
 
     def _awake(self, media_id: str, held: _Held) -> Stream:
         """The stream, its decoders and models ready."""
         if isinstance(held.stream, _Parked):
-            held.stream = self._restored(media_id, unpack(held.stream.state))
+            held.stream = self._restored(media_id, unpack(held.stream.state), held.stream.engines)
         return held.stream

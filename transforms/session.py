@@ -8,7 +8,7 @@ sound is heard, so notes that belong to a sound come before it.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from moodstream.models.base import (
     Estimates,
     Float,
     Notes,
+    Turns,
     decide,
 )
 from moodstream.transforms.channels import MixDown
@@ -36,10 +37,14 @@ from moodstream.transforms.personal import Listener, personal
 from moodstream.transforms.resample import Resample
 from moodstream.transforms.rules import Rule
 from moodstream.transforms.talk import Talk, measure_talk
-from moodstream.transforms.track import Heard, Part, Rows, Sources, Track, merge, tell
+from moodstream.transforms.track import By, Heard, Part, Rows, Sources, Track, merge, tell
 from moodstream.transforms.watch import Watch, alert_rows
 
+if TYPE_CHECKING:
+    from moodstream.models.bundle import CellStream
+
 GATHER_S = 20  # sound gathered for one call of the networks; the rows do not depend on it
+END = 1 << 40  # beyond the last cell of anything
 CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
 CALL_ROLES = {"agent", "customer"}
 _OF_NOTES = ("symbolic", "fused")  # modalities that notes speak in
@@ -101,6 +106,21 @@ def may_judge(media: Media, role: str | None, settings: Settings) -> bool:
     return media.split and role == "customer"
 
 
+class Voice(NamedTuple):
+    """Models that hear a channel, and the cells [first, stop) that they speak about."""
+
+    engine: Engine
+    stream: "CellStream"
+    first: int = 0
+    stop: int = END
+
+    def of(self, block: AudioEstimates) -> AudioEstimates:
+        """What counts of what it says."""
+        low = min(max(self.first - block.start, 0), len(block))
+        high = max(min(self.stop - block.start, len(block)), low)
+        return block if high - low == len(block) else between(block, low, high)
+
+
 class Channel:
     """One channel's way from samples to what is heard in each cell."""
 
@@ -121,14 +141,28 @@ class Channel:
         self.listening = [model for model, yes in (("speech", speech), ("music", music)) if yes]
         self.sound: list[Float] | None = [] if keep_sound else None  # of cells that are not estimated yet
         self.resample = Resample(rate_hz, steady=live)
+        self.engine = engine
         self.stream = engine.audio.stream(
             speech=speech, music=music, early=live, sparing=True, one_voice=one_voice
         )
+        self.heir: Voice | None = None  # the models that speak later on, already listening
         self.gathered: list[Float] = []  # at 16 kHz, not heard by the networks yet
         self.cells = 0  # cells given out
         self.gaps: list[tuple[int, int]] = []  # spans of cells, half-open, that never came and are not final
         self.talk = bytearray()  # one a cell: 1 where it talks
         self._loudness = np.zeros(0, np.float32)  # of the cells that are not estimated yet
+
+    @property
+    def voices(self) -> list[Voice]:
+        """Who hears it, in the order in which they speak."""
+        if self.heir is None:
+            return [Voice(self.engine, self.stream)]
+        return [Voice(self.engine, self.stream, stop=self.heir.first), self.heir]
+
+    def give_over(self) -> None:
+        """The models that were to speak later on are alone from now on."""
+        if self.heir is not None:
+            self.engine, self.stream, self.heir = self.heir.engine, self.heir.stream, None
 
     def gather(self, samples: Float, loudness: Float) -> None:
         """The next samples, and the loudness of the cells that became known."""
@@ -145,11 +179,11 @@ class Channel:
         """Estimates as far as what is gathered goes."""
         return self.stream.push(self.take())
 
-    def flush(self, samples: Float, loudness: Float) -> AudioEstimates:
-        """The sound ended with these samples: one pass of the networks over all that is left."""
+    def rest(self, samples: Float, loudness: Float) -> Float:
+        """The sound ended with these samples: all that the networks have not heard yet."""
         self.gather(samples, loudness)
         self.gathered.append(self.resample.flush())
-        return self.stream.flush(self.take())
+        return self.take()
 
     def take(self) -> Float:
         """What is gathered, to be heard by the networks now."""
@@ -182,6 +216,7 @@ class Channel:
         return {
             "resample": self.resample.state(),
             "stream": self.stream.state(),
+            "heir": None if self.heir is None else self.heir.stream.state(),
             "loudness": self._loudness.copy(),
             "gathered": np.concatenate([*self.gathered, _NO_SOUND]),
             "talk": np.packbits(np.frombuffer(self.talk, bool)),
@@ -193,6 +228,10 @@ class Channel:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state()` of a channel that is heard by the same models."""
         self.resample.restore(state["resample"])
+        if state.get("heir") is None:
+            self.give_over()
+        elif self.heir is not None:
+            self.heir.stream.restore(state["heir"])
         self.stream.restore(state["stream"])
         self._loudness, self.gathered = state["loudness"], [state["gathered"]]
         self.cells, self.gaps = state["cells"], [(first, stop) for first, stop in state["gaps"]]
@@ -314,17 +353,21 @@ class Session:
 
     def add_notes(self, notes: Notes) -> None:
         """The notes of the media, on its own time axis."""
-        model = self.engine.symbolic
-        self._symbolic = model.estimate(notes)
-        if self.settings.listener is not None and (ratings := self.settings.listener.of(self.media)):
-            self._symbolic = personal(self._symbolic, ratings, self.engine.listeners)
-        self._sounding = model.sounding(notes)
+        self._symbolic = self._read(notes)
+        self._sounding = self.engine.symbolic.sounding(notes)
         self._notes_end_ms = round(notes.end_of_media_s * 1000)
         self.encoder_ms["symbolic"] = self._notes_end_ms
         by_name = {channel.name: channel for channel in self.channels}
         for (name, modality), track in self.tracks.items():  # sound that was there before says so from now on
             if modality in _OF_NOTES:
-                track.info = self._info(name, by_name.get(name), modality)
+                track.info = self._info(name, by_name.get(name), modality, track.engine)
+
+    def _read(self, notes: Notes) -> Estimates:
+        """What the model of notes says of each cell."""
+        said = self.engine.symbolic.estimate(notes)
+        if self.settings.listener is not None and (ratings := self.settings.listener.of(self.media)):
+            said = personal(said, ratings, self.engine.listeners)
+        return said
 
     def push(self, clip: Clip, part: str = "audio") -> Rows:
         """The next block of sound of a part, [channels, n]; gives the rows that became final."""
@@ -334,7 +377,7 @@ class Session:
         rows: Rows = {}
         for channel in side.channels:
             if channel.gathered_s >= self.gather_s:
-                merge(rows, self._hear(channel, channel.advance()))
+                merge(rows, self._hear(channel, channel.advance(), channel.engine))
         return rows
 
     def flush(self) -> Rows:
@@ -342,7 +385,10 @@ class Session:
         rows: Rows = {}
         for side in self.sides.values():
             for channel, samples, loudness in side.rest():
-                merge(rows, self._hear(channel, channel.flush(samples, loudness)))
+                sound = channel.rest(samples, loudness)
+                for voice in channel.voices:
+                    block = voice.of(voice.stream.flush(sound))
+                    merge(rows, self._hear(channel, block, voice.engine))
         self._read_notes_alone(rows)
         talk = self._talk()
         features, key = self._context.finish() if self._context else ({}, None)
@@ -393,11 +439,13 @@ class Session:
         side = self.sides[part] = Side(rate_hz, width, channels)
         return side
 
-    def _hear(self, channel: Channel, block: AudioEstimates) -> Rows:
-        return tell(self._final(channel, block, decide(block.activity))) if len(block) else {}
+    def _hear(self, channel: Channel, block: AudioEstimates, engine: Engine) -> Rows:
+        return tell(self._final(channel, block, decide(block.activity), engine)) if len(block) else {}
 
-    def _final(self, channel: Channel, block: AudioEstimates, activity: npt.NDArray[np.int8]) -> list[Part]:
-        """What the tracks of a channel are told of its next cells."""
+    def _final(
+        self, channel: Channel, block: AudioEstimates, activity: npt.NDArray[np.int8], engine: Engine
+    ) -> list[Part]:
+        """What the tracks of a channel are told of its next cells, by the models of an engine."""
         n = len(block)
         channel.talk += HAS_SPEECH[activity].tobytes()
         channel.cells = block.start + n
@@ -410,9 +458,22 @@ class Session:
             self._context.push(channel.take_sound(n)[HAS_MUSIC[activity]].ravel())
             self._context.push_loudness(heard.loudness)
         return [
-            Part(track, heard, sources, revision=self.final_revision, began_ms=self.began_ms)
+            Part(
+                track,
+                heard,
+                sources,
+                revision=self.final_revision,
+                began_ms=self.began_ms,
+                by=self._by(channel, track, engine),
+            )
             for track, sources in self._sources(channel, block, heard)
         ]
+
+    def _by(self, channel: Channel | None, track: Track, engine: Engine) -> By | None:
+        """Who speaks to a track, where it is somebody else than before."""
+        if engine is track.engine:
+            return None
+        return By(engine, self._info(track.info.channel, channel, track.info.modality, engine))
 
     def _heard(self, channel: Channel, start: int, activity: npt.NDArray[np.int8], loudness: Float) -> Heard:
         """What is known of cells before any emotion."""
@@ -458,16 +519,21 @@ class Session:
         """The cells that have notes and no sound: all of a MIDI file, or what outlasts the recording."""
         if self._symbolic is None or len(self._symbolic) <= self.cells:
             return
-        start, stop = self.cells, len(self._symbolic)
-        estimates, sounding = self._symbolic_cells(start, stop)
-        activity = np.where(sounding, _MUSIC_CELL, _SILENCE).astype(np.int8)
-        heard = Heard(start, activity, np.full(stop - start, np.nan, np.float32), _REASONS[activity])
-        sources = {"symbolic": (estimates, sounding)}
-        channel = self.channels[0] if self.channels else None
-        merge(rows, self._track(channel, "symbolic", sparse=self.with_sound).push(heard, sources))
-        if self.with_sound:
-            merge(rows, self._track(channel, "fused").push(heard, sources))
-        self.cells = stop
+        for start, stop, engine in self._spans(self.cells, len(self._symbolic)):
+            estimates, sounding = self._symbolic_cells(start, stop)
+            activity = np.where(sounding, _MUSIC_CELL, _SILENCE).astype(np.int8)
+            heard = Heard(start, activity, np.full(stop - start, np.nan, np.float32), _REASONS[activity])
+            sources = {"symbolic": (estimates, sounding)}
+            channel = self.channels[0] if self.channels else None
+            tracks = [self._track(channel, "symbolic", sparse=self.with_sound)]
+            tracks += [self._track(channel, "fused")] if self.with_sound else []
+            for track in tracks:
+                merge(rows, tell([Part(track, heard, sources, by=self._by(channel, track, engine))]))
+            self.cells = stop
+
+    def _spans(self, start: int, stop: int) -> list[tuple[int, int, Engine]]:
+        """Cells [start, stop) by whose models speak there."""
+        return [(start, stop, self.engine)]
 
     # ------------------------------------------------------------ tracks
 
@@ -480,12 +546,15 @@ class Session:
             )
         return self.tracks[name, modality]
 
-    def _info(self, name: str, channel: Channel | None, modality: str) -> SpanInfo:
+    def _info(
+        self, name: str, channel: Channel | None, modality: str, engine: Engine | None = None
+    ) -> SpanInfo:
+        engine = engine or self.engine
         if modality == "fused":
             parts = ["speech", "music"] + (["symbolic"] if self._symbolic is not None else [])
-            model, version = "fusion", "+".join(self.engine.cards[part].version for part in parts)
+            model, version = "fusion", "+".join(engine.cards[part].version for part in parts)
         else:
-            card = self.engine.cards[modality]
+            card = engine.cards[modality]
             model, version = card.name, card.version
         if self._symbolic is not None and self.settings.listener is not None and modality in _OF_NOTES:
             version += self.settings.listener.mark(self.media)
@@ -501,3 +570,15 @@ class Session:
             emotions_for=self.settings.emotions_for,
             responsible=self.settings.responsible or None,
         )
+
+
+def between(block: AudioEstimates, low: int, high: int) -> AudioEstimates:
+    """Some cells of a block, counted from its first one."""
+    start, cells = block.start + low, slice(low, high)
+
+    def cut(of: Estimates) -> Estimates:
+        moods = None if of.moods is None else of.moods[cells]
+        turns = None if of.turns is None else Turns(of.turns.scores[cells], of.turns.change[cells])
+        return Estimates(start, of.mean[cells], of.std[cells], of.scores[cells], moods, turns)
+
+    return AudioEstimates(start, block.activity[cells], cut(block.speech), cut(block.music))

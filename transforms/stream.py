@@ -11,7 +11,8 @@ Conventions: the clock is the broker's; `state()` is plain (see `transforms/stat
 from it, fed with the same packets, gives the same rows.
 """
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +27,13 @@ from moodstream.transforms.order import WINDOW_MS, Arrival, Turn
 from moodstream.transforms.placing import Placing
 from moodstream.transforms.roles import RoleWords
 from moodstream.transforms.session import Settings, is_call
+from moodstream.transforms.shelf import news
 from moodstream.transforms.streamed import media_type
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
 
 MAX_PARTS = 16  # of one media
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,24 @@ class Stream:
             for turn in inlet.order.expire(clock_ms):
                 self._turn(inlet, turn)
 
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Whose models speak, and whose are about to."""
+        session = self.session
+        return (session.engine,) if session.heir is None else (session.engine, session.heir)
+
+    def succeed(self, engine: Engine) -> None:
+        """Let other models speak from a later cell on; from now on that belongs to its state.
+
+        Raises:
+            ValueError: they cannot take over while a stream runs.
+        """
+        old = self.session.engine
+        from_ms = self.session.succeed(engine)
+        _log.info(
+            "%s take %d: %s from %s ms on", self.media_id[:80], self.take, news(old, engine), from_ms or 0
+        )
+
     def finish(self) -> None:
         """It is over: the last rows, with the media's own."""
         for part, inlet in self.inlets.items():
@@ -175,8 +196,11 @@ class Stream:
             "session": self.session.state(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], heir: Engine | None = None) -> None:
         """Go on from a `state()` of the same stream.
+
+        Args:
+            heir: the models that were about to take over.
 
         Raises:
             ValueError: a state of other models.
@@ -192,7 +216,7 @@ class Stream:
         self.said_roles = dict(state["said_roles"])
         self.placing.restore(state["placing"])
         self.refused = set(state["refused"])
-        self.session.restore(state["session"])
+        self.session.restore(state["session"], heir)
         for name, saved in state["inlets"].items():
             inlet = Inlet(saved["content_type"], self.timing.window_ms, self.timing.claims)
             self.inlets[name] = inlet
@@ -300,7 +324,6 @@ class Stream:
         parts = sorted(media.parts, key=lambda part: part.kind == "midi")  # the sound first
         sounds = [inlet.decoder for inlet in self.inlets.values() if inlet.decoder is not None]
         sound = sounds[0] if sounds and session.sides else None
-        versions = self.engine.versions()
         used = [*session.encoder_ms, *(["activity"] if sound else [])]
         return MediaRow(
             media_id=self.media_id,
@@ -316,8 +339,26 @@ class Stream:
             channels=sum(side.width for side in session.sides.values()) if sound else None,
             tags={name: value for inlet in self.inlets.values() for name, value in inlet.notes().items()},
             analyzed_at=datetime.fromtimestamp(self.last_ms / 1000, UTC),  # by no clock of ours
-            models={name: versions[name] for name in used},
+            models={name: versions_of(name, session.spoke) for name in used},
             settings=self.settings.key(media),
             modalities=session.modalities,
             encoder_ms=session.encoder_ms,
         )
+
+
+def versions_of(name: str, spoke: Sequence[tuple[int, Mapping[str, str]]]) -> str:
+    """The version of a model that spoke, or all of them in turn.
+
+    Args:
+        spoke: versions by model, with the position, in ms, that each spoke until.
+
+    Example:
+        >>> versions_of("speech", [(4000, {"speech": "1.0+a"}), (9000, {"speech": "1.1+b"})])
+        '1.0+a until 4000 ms, 1.1+b'
+    """
+    turns: list[tuple[int, str]] = []
+    for until_ms, versions in spoke:
+        if turns and turns[-1][1] == versions[name]:
+            turns.pop()
+        turns.append((until_ms, versions[name]))
+    return ", ".join([*(f"{version} until {ms} ms" for ms, version in turns[:-1]), turns[-1][1]])

@@ -6,6 +6,7 @@ runner. The first poll of a lane says where its partitions stand; whatever was t
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import apache_beam as beam
 import pyarrow as pa
@@ -16,6 +17,7 @@ from moodstream.transforms.elements import Commit, Poll
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.partition import Partition, Step, work_off
 from moodstream.transforms.session import Settings
+from moodstream.transforms.shelf import Shelf, shelf_of
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
 
@@ -28,8 +30,19 @@ def open_streams() -> int:
     return sum(partition.streams for lane in lanes for partition in list(lane.values()))
 
 
-def analyze_poll(poll: Poll, engine: Engine, settings: Settings, timing: LiveSettings) -> Commit | None:
+def older_streams() -> int:
+    """How many of them are not of the newest models yet."""
+    lanes = list(_LANES.values())
+    return sum(partition.older for lane in lanes for partition in list(lane.values()))
+
+
+def analyze_poll(
+    poll: Poll, engine: Engine | Shelf, settings: Settings, timing: LiveSettings
+) -> Commit | None:
     """Work off a poll; what it comes to, if anything.
+
+    Args:
+        engine: the models, or the shelf that has them.
 
     Raises:
         UsageError: snapshots that this version cannot read.
@@ -70,11 +83,15 @@ def _commit(steps: dict[str, Step]) -> Commit:
 
 
 class _Analyze(beam.DoFn):
-    def __init__(self, settings: Settings, timing: LiveSettings, engine: Engine | None) -> None:
-        self.settings, self.timing, self.engine = settings, timing, engine
+    def __init__(
+        self, settings: Settings, timing: LiveSettings, engine: Engine | Shelf | None, models: str
+    ) -> None:
+        self.settings, self.timing, self.engine, self.models = settings, timing, engine, models
 
     def setup(self) -> None:
-        self.engine = self.engine or Engine(speech=self.settings.speech_model)
+        speech = self.settings.speech_model
+        if self.engine is None:
+            self.engine = shelf_of(Path(self.models), speech) if self.models else Engine(speech=speech)
         gc.freeze()  # what is imported stays: looking through it again and again would stop all streams
         gc.set_threshold(100_000, 20, 50)
 
@@ -94,19 +111,22 @@ class AnalyzeStreams(PTransform[PCollection[Poll], PCollection[Commit]]):
     Args:
         settings: what decides the rows besides packets and models.
         timing: how long things wait.
-        engine: other models than the installed ones.
+        engine: other models than the installed ones, or a shelf of them.
+        models: a folder of releases of models, watched (`transforms/shelf.py`).
     """
 
     def __init__(
         self,
         settings: Settings | None = None,
         timing: LiveSettings | None = None,
-        engine: Engine | None = None,
+        engine: Engine | Shelf | None = None,
+        models: str = "",
     ) -> None:
         super().__init__()
-        self.settings, self.timing, self.engine = settings or Settings(), timing or LiveSettings(), engine
+        self.settings, self.timing = settings or Settings(), timing or LiveSettings()
+        self.engine, self.models = engine, models
 
     def expand(self, polls: PCollection[Poll]) -> PCollection[Commit]:
-        analyze = beam.ParDo(_Analyze(self.settings, self.timing, self.engine))
+        analyze = beam.ParDo(_Analyze(self.settings, self.timing, self.engine, self.models))
         commits: PCollection[Commit] = polls | "analyze streams" >> analyze
         return commits

@@ -43,6 +43,14 @@ class Heard:
     reasons: npt.NDArray[np.object_]  # [n] why there would be no estimate
 
 
+@dataclass(frozen=True, slots=True)
+class By:
+    """Whose models speak, and what rows have in common from there on."""
+
+    engine: Engine
+    info: SpanInfo
+
+
 Sources = Mapping[str, tuple[Estimates, Mask]]  # by modality, what its model says and where that counts
 
 
@@ -171,6 +179,15 @@ class Part:
     is_final: bool = True  # else they are as they look now, and the track goes on as if nobody had asked
     revision: int = 0  # of their rows
     began_ms: int | None = None  # UTC of the media's position 0, for live rows
+    by: By | None = None  # where others speak than those that the track knows
+
+    @property
+    def engine(self) -> Engine:
+        return self.track.engine if self.by is None else self.by.engine
+
+    @property
+    def info(self) -> SpanInfo:
+        return self.track.info if self.by is None else self.by.info
 
     def when(self, start_ms: int) -> datetime | None:
         """UTC of a position of the media."""
@@ -180,8 +197,9 @@ class Part:
 def tell(parts: Sequence[Part]) -> Rows:
     """Tell tracks their next cells; the rows that come of all this. A track's own cells are in order."""
     groups: dict[tuple[object, ...], list[Part]] = {}
-    for part in parts:
-        groups.setdefault((part.track.labels, *part.sources), []).append(part)
+    for part in sorted(parts, key=_is_other):  # who takes over speaks after who was there before
+        key = _is_other(part), id(part.engine), part.track.labels, *part.sources
+        groups.setdefault(key, []).append(part)
     rows: Rows = {}
     episodes: list[Episode] = []
     alerts: list[Alert] = []
@@ -192,7 +210,7 @@ def tell(parts: Sequence[Part]) -> Rows:
             [part.heard.start + np.arange(n) for part, n in zip(group, lengths, strict=True)]
         )
         stretches = [
-            Stretch(part.track.info, n, part.track.sparse, part.revision, part.is_final, part.began_ms)
+            Stretch(part.info, n, part.track.sparse, part.revision, part.is_final, part.began_ms)
             for part, n in zip(group, lengths, strict=True)
         ]
         table = curves_table(stretches, cells, block)
@@ -201,6 +219,7 @@ def tell(parts: Sequence[Part]) -> Rows:
         at = 0
         for part, n in zip(group, lengths, strict=True):
             if part.is_final:
+                part.track.info, part.track.engine = part.info, part.engine
                 own = select(block, slice(at, at + n), part.heard.start)
                 found, rung = part.track.take(own, part.sources)
                 episodes += [_timed(part, one) for one in found]
@@ -211,6 +230,10 @@ def tell(parts: Sequence[Part]) -> Rows:
     return rows
 
 
+def _is_other(part: Part) -> bool:
+    return part.by is not None
+
+
 def _timed(part: Part, row: _Row) -> _Row:
     return row if part.began_ms is None else replace(row, event_time=part.when(row.start_ms))
 
@@ -218,7 +241,7 @@ def _timed(part: Part, row: _Row) -> _Row:
 def _fused(parts: Sequence[Part]) -> CurveBlock:
     """The cells of parts with the same sources, one after the other, fused."""
     first = parts[0]
-    engine, labels = first.track.engine, first.track.labels
+    engine, labels = first.engine, first.track.labels
     n = sum(len(part.heard.activity) for part in parts)
     mean = np.full((n, 3), np.nan, np.float32)
     std, scores = mean.copy(), np.zeros((n, len(labels)), np.float32)

@@ -48,6 +48,7 @@ class Watch:
         self._digests = {rule.digest: rule for rule in self.rules}
         self._lines: dict[tuple[str, str, str], tuple[SpanInfo, Line]] = {}  # by rule, channel, modality
         self._plans: dict[tuple[str, str, bool], list[tuple[Rule, Line]]] = {}  # which a track's cells go to
+        self._versions: dict[tuple[str, str], str] = {}  # of the models, by channel and modality
         self._across = [
             (digest, rule) for digest, rule in self._digests.items() if rule.value in (*SIDES, *WHOLE)
         ]
@@ -69,6 +70,7 @@ class Watch:
             is_main: whether it is the track of its channel that tells every cell.
         """
         alerts: list[Alert] = []
+        self._know(info)
         lost = [reason == "gap" for reason in block.reasons.tolist()]
         values: dict[str, list[float]] = {}
         for rule, line in self._plan(info, is_main):
@@ -87,6 +89,16 @@ class Watch:
             known += _without(lost, _values("talk", block))[max(0, -missing) :]
             alerts += self._judge_together()
         return alerts
+
+    def _know(self, info: SpanInfo) -> None:
+        """Other models speak of a track than before: its alerts say so from now on."""
+        key = info.channel, info.modality
+        if self._versions.setdefault(key, info.model_version) == info.model_version:
+            return
+        self._versions[key] = info.model_version
+        for place, (known, line) in self._lines.items():
+            if place[1] in (info.channel, CALL, MIX) and place[2] == info.modality:
+                self._lines[place] = replace(known, model_version=info.model_version), line
 
     def close(self, duration_ms: int, summaries: pa.Table | None = None) -> list[Alert]:
         """The media is over.
@@ -123,7 +135,9 @@ class Watch:
         """Go on from a `state()`; rules that it does not know begin now, and those that are gone end."""
         for digest, info, saved in state["lines"]:
             if digest in self._digests:
-                self._line(digest, SpanInfo(**info)).restore(saved)
+                known = SpanInfo(**info)
+                self._line(digest, known).restore(saved)
+                self._versions[known.channel, known.modality] = known.model_version
         self._sides = {name: None if info is None else SpanInfo(**info) for name, info in state["sides"]}
         self._talk = {name: values.tolist() for name, values in state["talk"].items()}
         self._at = state["at"]
