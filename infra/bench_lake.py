@@ -146,7 +146,6 @@ def questions(path: Path) -> dict[str, Any]:
             lambda: [lake.rows(t, names[7]) for t in ("media", "curve", "episode")], 20
         ),
         "rising": timed(lake.rising, 5),
-        "like": timed(lambda: lake.like(names[0]), 3),
         "near": timed(lambda: lake.near(0.5, 0.5), 5),
         "sql_count_curve": timed(lambda: lake.sql("SELECT count(*), avg(arousal) FROM curve"), 5),
         "done": timed(lake.done, 5),

@@ -42,7 +42,6 @@ LINES: dict[str, tuple[Line, ...]] = {
     "lake": (
         ("lake: one track's curve", lambda f: f"{_question(f, 'one_curve'):.0f} ms", "under 50 ms"),
         ("lake: --rising over all tracks", lambda f: f"{_question(f, 'rising'):,.0f} ms", "under 2,000 ms"),
-        ("lake: --like over all tracks", lambda f: f"{_question(f, 'like'):,.0f} ms", ""),
     ),
 }
 

@@ -18,6 +18,7 @@ from moodstream.pipelines.commands.analyze import STOPPED, analyze
 from moodstream.pipelines.commands.compact import compact
 from moodstream.pipelines.commands.export import export
 from moodstream.pipelines.commands.export_model import export_model
+from moodstream.pipelines.commands.index import index
 from moodstream.pipelines.commands.land import land
 from moodstream.pipelines.commands.live import live
 from moodstream.pipelines.commands.models import models
@@ -61,6 +62,7 @@ for _command in (
     analyze,
     show,
     query,
+    index,
     export,
     models,
     export_model,

@@ -118,15 +118,6 @@ class Lake:
             raise UsageError(f"valence and arousal lie in -1..1, not at {valence}, {arousal}")
         return self._frame(queries.NEAR, limit=limit, valence=valence, arousal=arousal)
 
-    def like(self, media_id: str, limit: int = 20) -> pl.DataFrame:
-        """Media with the same arc, the most alike first; see `queries.alike`.
-
-        Raises:
-            UsageError: The lake has no such media, or its curve is too empty to compare.
-        """
-        self._take(media_id, None)
-        return queries.alike(self._arrow(queries.ARCS, bins=queries.BINS), media_id, limit)
-
     def connection(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection with the views, over the lake as of this moment."""
         connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})

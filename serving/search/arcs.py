@@ -57,7 +57,7 @@ class Cells:
         )
 
 
-def starts(lengths: npt.NDArray[np.integer[Any]]) -> Int64:
+def starts(lengths: npt.NDArray[Any]) -> Int64:
     """Where each of several stretches begins, and where the last one ends. [n + 1]
 
     Example:
@@ -76,7 +76,7 @@ def encode(at: Int64, curve: Float) -> Cells:
         at: [n + 1] where each track begins.
         curve: [cells, 2] valence and arousal; NaN in either is no estimate.
     """
-    known = np.isfinite(curve).all(axis=1)
+    known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(curve).all(axis=1))
     values = np.where(known[:, None], np.rint(np.clip(curve, -1, 1) * UNIT), 0).astype(np.int16)
     first = np.zeros((len(at) - 1, 2), np.int8)
     some, row = np.unique(np.repeat(np.arange(len(at) - 1), np.diff(at))[known], return_index=True)

@@ -139,7 +139,8 @@ def read(lake: Path, media: pl.DataFrame, emotions_for: str) -> Entries:
         emotions_for: `customer` or `all`.
     """
     writes = media[WRITE_ID]
-    span = (int(writes.min() or 0), int(writes.max() or 0))  # type: ignore[call-overload]
+    numbers = writes.to_numpy()
+    span = (int(numbers.min()), int(numbers.max()))
     within = pl.col(WRITE_ID).is_in(writes.to_list())
     best = _best(lake, span, within, media, emotions_for)
     wanted = best.select(WRITE_ID, "channel", "modality", entry=pl.int_range(pl.len()))

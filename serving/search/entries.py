@@ -169,8 +169,8 @@ def concat(parts: Sequence[Entries]) -> Entries:
     if not parts:
         nothing = {name: np.zeros((*shape, 0), kind) for name, (shape, kind) in _SHAPES.items()}
         cells = Cells(np.zeros(1, np.int64), np.zeros(0, np.uint8), np.zeros((0, 2), np.int8))
-        words = {name: (np.zeros(0, np.uint8), ()) for name in WORDS}
-        return Entries(nothing, cells, words, {name: pa.array([], pa.string()) for name in TEXTS})
+        none = {name: (np.zeros(0, np.uint8), ()) for name in WORDS}
+        return Entries(nothing, cells, none, {name: pa.array([], pa.string()) for name in TEXTS})
     if len(parts) == 1:
         return parts[0]
     cells = Cells(
@@ -178,7 +178,7 @@ def concat(parts: Sequence[Entries]) -> Entries:
         np.concatenate([part.cells.codes for part in parts]),
         np.concatenate([part.cells.first for part in parts]),
     )
-    words = {}
+    words: dict[str, tuple[Array, tuple[str | None, ...]]] = {}
     for column in WORDS:
         names = tuple(dict.fromkeys(name for part in parts for name in part.words[column][1]))
         place = {name: code for code, name in enumerate(names)}

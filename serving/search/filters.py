@@ -29,8 +29,8 @@ def passing(entries: Entries, filters: Filters) -> Mask:
             f"{json.dumps(tag, ensure_ascii=False)}:{json.dumps(value, ensure_ascii=False)}",
             mask,
         )
-    if filters.q:
-        mask = _holding(entries, "text", filters.q.casefold(), mask)
+    for word in filters.q.casefold().split():
+        mask = _holding(entries, "text", word, mask)
     return mask
 
 

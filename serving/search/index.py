@@ -101,21 +101,21 @@ class ArcIndex:
         *,
         emotions_for: str = "customer",
         exact: bool = False,
-        cancelled: Callable[[], bool] = lambda: False,
+        between: Callable[[], object] = lambda: None,
     ) -> Answer:
         """Answer a question.
 
         Args:
             emotions_for: `all`: channels of agents, too, if they are in the index.
             exact: look at every track that could be among the results, however long that takes.
-            cancelled: asked between two stretches of work; if so, nothing is found.
+            between: called between two stretches of work; what it raises ends the search.
 
         Raises:
             NotIndexedError: the track that others shall be like is not in it, or its curve is too empty.
         """
         began = time.perf_counter()
         opened = self._current()
-        search = Search(opened.shards, question, emotions_for == "all", cancelled)
+        search = Search(opened.shards, question, emotions_for == "all", between)
         hits = search.exactly() if exact else search.quickly()
         hits = hits[question.offset : question.offset + question.limit]
         items = [_found(opened.shards[hit.shard], hit, search.rank) for hit in hits]

@@ -185,7 +185,7 @@ class Filters:
         least: columns of `NUMBERS` and what they are at least; a track without the number does not pass.
         most: likewise, at most.
         tags: tags of the file and what they are.
-        q: text that is in the media id or in a tag, upper or lower case.
+        q: words, each of which is in the media id or in a tag, upper or lower case.
     """
 
     words: Mapping[str, str] = field(default_factory=dict)

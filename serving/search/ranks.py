@@ -163,7 +163,7 @@ class RiseRank:
         def total(
             which: npt.NDArray[np.bool_], of: npt.NDArray[np.float64] | None = None
         ) -> npt.NDArray[np.float64]:
-            return np.bincount(owner[which], None if of is None else of[which], minlength=len(rows))
+            return np.bincount(owner[which], None if of is None else of[which], len(rows)).astype(np.float64)
 
         count, count_before = total(inside), total(before)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -35,7 +35,7 @@ class Search:
 
     Args:
         all_sides: whether agents' channels may be found.
-        cancelled: asked between two stretches of work; if so, nothing is found.
+        between: called between two stretches of work; what it raises ends the search.
 
     Raises:
         NotIndexedError: the track that others shall be like is not in them, or its curve is too empty.
@@ -46,12 +46,12 @@ class Search:
         shards: Sequence[Entries],
         question: Question,
         all_sides: bool = False,
-        cancelled: Callable[[], bool] = lambda: False,
+        between: Callable[[], object] = lambda: None,
     ) -> None:
         self._shards = shards
         self._question = question
         self._all_sides = all_sides
-        self._cancelled = cancelled
+        self._between = between
         self._at = np.cumsum([0, *map(len, shards)])
         self.rank = rank_of(question.what, self._arc)
 
@@ -60,8 +60,7 @@ class Search:
         wanted = self._question.offset + self._question.limit
         rough = np.full(self._at[-1], NOTHING, np.float32)
         for number, entries in enumerate(self._shards):
-            if self._cancelled():
-                return []
+            self._between()
             allowed = self._allowed(entries)
             if allowed.any():
                 values = self.rank.rough(entries)
@@ -95,7 +94,7 @@ class Search:
         hits: list[Hit] = []
         for begin in range(0, len(order), 1000):
             some = order[begin : begin + 1000]
-            if self._cancelled() or (len(hits) >= wanted and floor[some[0]] > hits[wanted - 1].value):
+            if len(hits) >= wanted and floor[some[0]] > hits[wanted - 1].value:
                 break
             hits = self._sorted([*hits, *self._exact(np.sort(places[some]))])[: 2 * wanted]
         return hits
@@ -162,7 +161,8 @@ class Search:
         found = [self._shards[number].arrays["bins"][:, rows] for number, rows in self._by_shard(places)]
         if not found:
             return np.zeros((64, 0), np.float32)
-        return np.concatenate(found, axis=1) / np.float32(UNIT)
+        bins: Float = np.divide(np.concatenate(found, axis=1), UNIT, dtype=np.float32)
+        return bins
 
     def _exact(self, places: Int64) -> list[Hit]:
         """Look at some tracks exactly: those that qualify, in order."""
@@ -171,7 +171,8 @@ class Search:
             entries = self._shards[number]
             cells = np.cumsum(np.diff(entries.cells.at)[rows])
             begin = 0
-            while begin < len(rows) and not self._cancelled():
+            while begin < len(rows):
+                self._between()
                 before = cells[begin - 1] if begin else 0
                 end = int(np.searchsorted(cells, before + _MOST_CELLS, "right"))
                 end = min(max(end, begin + 1), begin + _MOST_TRACKS)

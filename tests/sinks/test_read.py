@@ -1,13 +1,11 @@
 """The read side: the best there is, SQL, and the named queries against numbers computed by hand."""
 
-import math
 
 import numpy as np
 import pytest
 
 from moodstream.sinks.lake import LakeSink
 from moodstream.sinks.parquet import ParquetSink
-from moodstream.sinks.queries import BINS
 from moodstream.sinks.read import Lake
 from moodstream.transforms.elements import Commit
 from moodstream.transforms.errors import UsageError
@@ -90,7 +88,7 @@ def test_wrong_queries_and_names_are_usage_errors(sink, commit):
         lake.sql("SELECT * FROM curvs")
     with pytest.raises(UsageError, match="syntax"):
         lake.sql("SELEC 1")
-    for ask in (lake.curve, lake.episodes, lake.summary, lake.alerts, lake.like):
+    for ask in (lake.curve, lake.episodes, lake.summary, lake.alerts):
         with pytest.raises(UsageError, match="no media 'z'"):
             ask("z")
     with pytest.raises(UsageError, match=r"-1\.\.1"):
@@ -130,28 +128,6 @@ def test_rising_ranks_by_the_fitted_rise_of_the_last_third(sink, commit):
     assert found["rise"][0] == pytest.approx(slope * 15_000, abs=1e-6)
     assert found["arousal_last_third"][0] == pytest.approx(float(curve["arousal"].mean()))
     assert lake.rising(limit=1).height == 1
-
-
-def test_like_finds_the_same_arc_at_any_level_and_length(sink, commit):
-    def arc(level, size):
-        return lambda t: level + size * math.sin(2 * math.pi * t)
-
-    lake = put(
-        sink,
-        commit("a", cells=400, arousal=arc(0, 0.5), valence=arc(0, 0.5)),
-        commit("same", cells=900, arousal=arc(0.3, 0.2), valence=arc(-0.2, 0.3)),
-        commit("opposite", cells=400, arousal=arc(0, -0.5), valence=arc(0, -0.5)),
-        commit("flat", cells=400, arousal=lambda t: 0.1, valence=lambda t: 0.1),
-        commit("gap", cells=2),
-    )
-    found = dict(lake.like("a").select("media_id", "distance").iter_rows())
-    assert list(found) == ["same", "flat", "opposite"]
-    assert found["same"] < 0.02
-    assert found["flat"] == pytest.approx(1.0, abs=0.01)
-    assert found["opposite"] == pytest.approx(2.0, abs=0.01)
-    with pytest.raises(UsageError, match="too few estimates"):
-        lake.like("gap")
-    assert BINS == 32
 
 
 def test_near_orders_by_distance_from_a_point(sink, commit):
