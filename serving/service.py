@@ -15,7 +15,7 @@ from fastapi import APIRouter, FastAPI
 
 from moodstream.serving.access import gate, session
 from moodstream.serving.access.guard import Access
-from moodstream.serving.api import documented, media, models, operations, problems, sound
+from moodstream.serving.api import analysis, documented, media, models, operations, problems, search, sound
 from moodstream.serving.api.measures import Measures
 from moodstream.serving.api.page import Page
 from moodstream.serving.api.work import Workers
@@ -26,7 +26,16 @@ from moodstream.serving.store.store import Store
 
 def routers() -> list[APIRouter]:
     """The routes, by what they are about."""
-    return [operations.router, session.router, media.router, sound.router, models.router, live.router]
+    return [
+        operations.router,
+        session.router,
+        media.router,
+        analysis.router,
+        search.router,
+        sound.router,
+        models.router,
+        live.router,
+    ]
 
 
 def build(config: ServeConfig) -> FastAPI:

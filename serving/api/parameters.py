@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from moodstream.models.base import QUADRANTS, STEP_MS
 from moodstream.serving.api.naming import nearest
+from moodstream.serving.api.shapes import SHAPES
 from moodstream.serving.store.listing import MOST, SORTS, Listing
 from moodstream.sinks.export import FORMATS
 from moodstream.transforms.errors import UsageError
@@ -14,7 +15,6 @@ from moodstream.transforms.errors import UsageError
 LONGEST_ID, LONGEST_WORDS = 4_096, 200
 LATEST_MS = 10_000_000_000  # four months: longer than any media
 LARGEST_STEP_MS = 3_600_000
-SHAPES = ("aws", "hume", "cyanite", "spotify")
 
 
 def _among(names: Sequence[str]) -> Callable[[str], str]:
@@ -37,7 +37,7 @@ Seconds = Annotated[float | None, Field(ge=0, le=LATEST_MS / 1000)]
 Position = Annotated[int | None, Field(ge=0, le=LATEST_MS)]
 Sort = Annotated[str, AfterValidator(_among(_SORTS)), Field(json_schema_extra={"enum": _SORTS})]
 Format = Annotated[str, AfterValidator(_among(_FORMATS)), Field(json_schema_extra={"enum": _FORMATS})]
-Shape = Annotated[str, AfterValidator(_among(SHAPES)), Field(json_schema_extra={"enum": list(SHAPES)})]
+Shape = Annotated[str, AfterValidator(_among(list(SHAPES))), Field(json_schema_extra={"enum": list(SHAPES)})]
 Quadrant = Annotated[
     str, AfterValidator(_among(QUADRANTS)), Field(json_schema_extra={"enum": list(QUADRANTS)})
 ]

@@ -1,8 +1,8 @@
 """Files that may be played: those under the roots that the operator named, and nothing else.
 
 A media's row says where its file was when it was analysed. That is data, and whoever wrote the lake chose
-it; so a file is opened first, then asked where it really lies. What lies elsewhere is closed unread: a link that
-leads out, `..`, an absolute path, and a link that is swapped while we look, too.
+it; so a file is opened first, then asked where it really lies. What lies elsewhere is closed unread: a link
+that leads out, `..`, an absolute path, and a link that is swapped while we look, too.
 """
 
 import os
