@@ -142,6 +142,8 @@ class Alerting:
             self._commit(place, last)
 
     def _read(self, record: Any) -> dict[str, Any] | None:
+        if record.value is None:
+            return None  # it was forgotten
         try:
             row = json.loads(record.value)
             if {"analysis_id", "revision", "media_id", "rule", "start_ms"} <= row.keys():

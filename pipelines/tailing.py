@@ -50,6 +50,8 @@ def follow(
         while not stopped():
             for place, records in consumer.poll(_POLL_MS).items():
                 for record in records:
+                    if record.value is None:
+                        continue  # its row was forgotten
                     table, row = by_topic[place.topic], json.loads(record.value)
                     is_told = row.get("is_final", True) or not final or table == "alert"
                     if is_told and (media is None or row["media_id"] == media):

@@ -30,7 +30,7 @@ from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.tables import KEYS
 
 FULL_ROWS = 1_000_000  # rows of a file that is big enough; also what is held in memory at once, some 0.6 GiB
-_APP = "moodstream-compact"
+GUARD = "moodstream-compact"
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,9 @@ def _rewrite(folder: Path, table: str, names: list[str], kept: pa.Array, cutoff:
     new = folder / f"part-{uuid.uuid4()}-compacted.zstd.parquet"
     if len(rows):
         pq.write_table(rows, new, row_group_size=ROW_GROUP, compression="zstd")
-        actions.append(AddAction(new.name, new.stat().st_size, {}, now_ms, False, _statistics(rows)))
+        actions.append(AddAction(new.name, new.stat().st_size, {}, now_ms, False, statistics(rows)))
     # deltalake does not compare the removals of concurrent commits, but it does compare their transactions
-    guard = CommitProperties(app_transactions=[Transaction(_APP, delta.version())], max_commit_retries=100)
+    guard = CommitProperties(app_transactions=[Transaction(GUARD, delta.version())], max_commit_retries=100)
     try:
         delta.create_write_transaction(actions, "append", STORED[table], commit_properties=guard)
     except (OSError, DeltaError):
@@ -164,7 +164,8 @@ def _rewrite(folder: Path, table: str, names: list[str], kept: pa.Array, cutoff:
     return len(old) - len(rows), int(len(rows) > 0)
 
 
-def _statistics(rows: pa.Table) -> str:
+def statistics(rows: pa.Table) -> str:
+    """What a file says of its rows in the log of a Delta table."""
     columns = ("media_id", "take", WRITE_ID)
     bounds = {name: pc.min_max(rows.column(name)).as_py() for name in columns}
     return json.dumps(

@@ -138,7 +138,7 @@ class Lander:
         values: list[bytes] = []
         while any(self._consumer.position(place) < ends[place] for place in places):
             for records in self._consumer.poll(_POLL_MS).values():
-                values += [record.value for record in records]
+                values += [one.value for one in records if one.value is not None]  # else it was erased
             if len(values) >= MOST_ROWS:
                 yield values, self._positions(places)
                 values = []
@@ -154,6 +154,7 @@ class Lander:
         rows = from_json(table, values)
         if "is_final" in rows.column_names:
             rows = rows.filter(rows["is_final"])
+        rows = self.landing.allowed(rows)
         if not len(rows):
             return 0  # where it stands is kept with the next rows
         self.landing.append(table, rows, {name: self._landed[name] for name in after}, after)

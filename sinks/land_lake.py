@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from moodstream.sinks.forgotten import Marks, without
 from moodstream.sinks.lake import LakeSink, create, patiently, writer_properties
 from moodstream.sinks.landing import Landing, check_positions
 from moodstream.sinks.layout import STORED, TABLES, WRITE_ID, write_id_at
@@ -24,6 +25,7 @@ class LakeLanding(Landing):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._marks = Marks(self.path)
 
     def open(self, names: Iterable[str]) -> dict[str, int]:
         LakeSink(self.path).open()
@@ -35,6 +37,9 @@ class LakeLanding(Landing):
                 if position is not None:
                     found[name] = position
         return found
+
+    def allowed(self, rows: pa.Table) -> pa.Table:
+        return without(rows, self._marks.read())
 
     def append(
         self, table: str, rows: pa.Table, before: Mapping[str, int | None], after: Mapping[str, int]

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from moodstream.sinks.copytext import to_csv
 from moodstream.sinks.database import Database, lock_schema, quote
+from moodstream.sinks.forgotten import without
 from moodstream.sinks.landing import Landing, check_positions
 from moodstream.sinks.layout import TABLES
 from moodstream.sinks.postgres import ddl, new_columns
@@ -23,6 +24,7 @@ from moodstream.transforms.tables import KEYS, SCHEMAS
 if TYPE_CHECKING:
     import psycopg
 
+FORGOTTEN = "landing_forgotten"
 WAITING = tuple(table for table in TABLES if table not in ("media", "dead_letter"))
 
 
@@ -66,6 +68,11 @@ class PostgresLanding(Landing):
             self._at("written")
         self._at("committed")
 
+    def allowed(self, rows: pa.Table) -> pa.Table:
+        with self.database.transaction("cannot read what was forgotten") as run:
+            marks = run.execute(f"SELECT digest, at_ms FROM {self._name(FORGOTTEN)}").fetchall()
+        return without(rows, dict(marks))
+
     def close(self) -> None:
         self.database.close()
 
@@ -77,6 +84,8 @@ class PostgresLanding(Landing):
     def _ddl(self) -> Iterator[str]:
         position = self._name("landing_position")
         yield f"CREATE TABLE IF NOT EXISTS {position} (name text PRIMARY KEY, position bigint NOT NULL)"
+        forgotten = self._name(FORGOTTEN)
+        yield f"CREATE TABLE IF NOT EXISTS {forgotten} (digest text PRIMARY KEY, at_ms bigint NOT NULL)"
         for table in WAITING:
             waiting, index = self._name(f"landing_{table}"), quote(f"landing_{table}_analysis")
             yield f"CREATE TABLE IF NOT EXISTS {waiting} (LIKE {self._name(table)})"

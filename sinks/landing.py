@@ -43,6 +43,14 @@ class Landing:
         """
         raise NotImplementedError
 
+    def allowed(self, rows: pa.Table) -> pa.Table:
+        """Rows without those of media that were forgotten (`sinks/forgotten.py`).
+
+        Raises:
+            StoreError: it cannot be told.
+        """
+        return rows
+
     def close(self) -> None:
         """Let go of connections; must not fail."""
 
