@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -94,21 +94,38 @@ class Worker:
         return int(found[1]) / 1024 if found else 0.0
 
     def sample(self, seconds: float) -> dict[str, float]:
-        """Share of the processor time by stage, by py-spy; nothing where it is not installed."""
+        """Share of the processor time by stage, by py-spy; nothing where it is not installed.
+
+        What waits for the network may look busy to py-spy, so each thread counts by its processor time.
+        """
         tool = shutil.which("py-spy") or shutil.which(str(Path(sys.executable).with_name("py-spy")))
         if tool is None:
             return {}
+        before = self._threads_s()
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder, "raw")
             command = [tool, "record", "-p", str(self.process.pid), "-d", str(int(seconds)), "-r", "150"]
-            subprocess.run([*command, "-f", "raw", "-o", str(out)], capture_output=True, check=False)
+            subprocess.run([*command, "-t", "-f", "raw", "-o", str(out)], capture_output=True, check=False)
             lines = out.read_text().splitlines() if out.exists() else []
-        counts: Counter[str] = Counter()
+        spent = {thread: s - before.get(thread, 0.0) for thread, s in self._threads_s().items()}
+        counts: dict[int, Counter[str]] = defaultdict(Counter)
         for line in lines:
             stack, _, number = line.rpartition(" ")
-            counts[_stage(stack)] += int(number)
-        total = sum(counts.values()) or 1
-        return {name: count / total for name, count in counts.most_common()}
+            if thread := re.match(r"thread \((\d+)\)", stack):
+                counts[int(thread[1])][_stage(stack)] += int(number)
+        shares: Counter[str] = Counter()
+        for thread_id, stages in counts.items():
+            for stage, number in stages.items():
+                shares[stage] += spent.get(thread_id, 0.0) * number / stages.total()
+        return {stage: s / (sum(shares.values()) or 1.0) for stage, s in shares.most_common()}
+
+    def _threads_s(self) -> dict[int, float]:
+        """Processor seconds until now by thread."""
+        found = {}
+        for stat in Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
+            fields = stat.read_text().rpartition(")")[2].split()
+            found[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
+        return found
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)

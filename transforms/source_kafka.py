@@ -45,7 +45,9 @@ from moodstream.transforms.elements import Poll, Record, Recovered
 from moodstream.transforms.errors import MissingExtraError, StoreError
 from moodstream.transforms.partition import start_of
 
-POLL_MS = 50
+POLL_MS = 100  # without a record, until the pipeline hears of it
+FETCH_MS = 500  # without a record, until the broker answers; it answers at once when there is one
+PACE_MS = 40  # between two polls with records, at least: a few packets at a time cost twice as much
 MAX_RECORDS = 500  # in one poll: what is worked off in one commit
 _TOPIC_S = 1.0  # between two looks for a topic that does not exist yet
 _SESSION_MS = 10_000  # a member of a group that is silent for so long has lost its partitions
@@ -205,6 +207,7 @@ class _Feed:
         self.reader: _Reader | None = None
         self.lane = uuid.uuid4().hex
         self.poll = Poll(self.lane, source.topic)
+        self.next_s = 0.0  # by the monotonic clock: when to look for records again
         self.consumer: Any = None
         self.places: dict[int, Any] = {}
         self.polls = 0
@@ -249,7 +252,7 @@ class _Feed:
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # where retention was faster than this process
             isolation_level="read_committed",
-            fetch_max_wait_ms=POLL_MS,
+            fetch_max_wait_ms=FETCH_MS,
             max_partition_fetch_bytes=4 << 20,
         )
         partitions = self._partitions()
@@ -288,6 +291,7 @@ class _Feed:
 
     def _advance(self) -> bool:
         records: list[Record] = []
+        time.sleep(max(0.0, self.next_s - time.monotonic()))
         polled = self.consumer.poll(POLL_MS, max_records=MAX_RECORDS)
         if self.given is not None:  # everything before is committed; what came with it is read again
             given, self.given = self.given, None
@@ -298,6 +302,7 @@ class _Feed:
                 Record(r.topic, r.partition, r.offset, _stamp(r), r.key, r.value, tuple(r.headers or ()))
                 for r in found
             ]
+        self.next_s = time.monotonic() + PACE_MS / 1000 if records else 0.0
         lag = self._lag()
         idle_ms = 0 if records or lag != 0 else int(time.time() * 1000) - _SKEW_MS
         self.poll = Poll(self.lane, self.source.topic, tuple(records), idle_ms=idle_ms, lag=lag or 0)
