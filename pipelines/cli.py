@@ -18,7 +18,9 @@ from moodstream.pipelines.commands.analyze import STOPPED, analyze
 from moodstream.pipelines.commands.compact import compact
 from moodstream.pipelines.commands.export import export
 from moodstream.pipelines.commands.export_model import export_model
+from moodstream.pipelines.commands.forget import forget
 from moodstream.pipelines.commands.index import index
+from moodstream.pipelines.commands.keys import keys
 from moodstream.pipelines.commands.land import land
 from moodstream.pipelines.commands.live import live
 from moodstream.pipelines.commands.models import models
@@ -69,7 +71,9 @@ for _command in (
     train,
     evaluate,
     compact,
+    forget,
     serve,
+    keys,
     verify,
     live,
     replay,

@@ -53,6 +53,23 @@ class Database:
             self.close()
             raise StoreError(f"{failure}: {error}") from error
 
+    def execute(self, statement: str, failure: str) -> None:
+        """A statement that cannot be part of a transaction, such as VACUUM.
+
+        Raises:
+            StoreError: the database refused.
+        """
+        import psycopg
+
+        with self.transaction(failure):
+            pass  # there is a connection, which commits by itself
+        try:
+            if self._connection is not None:
+                self._connection.execute(statement)
+        except psycopg.Error as error:
+            self.close()
+            raise StoreError(f"{failure}: {error}") from error
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
