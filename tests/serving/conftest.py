@@ -106,3 +106,49 @@ def make_client() -> Iterator[MakeClient]:
 def client(make_client: MakeClient, served_lake: Path, media_root: Path) -> TestClient:
     """A service on loopback over the small lake, ready."""
     return make_client(served_lake, media_roots=(media_root,))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium with a microphone that beeps; for one module, as Playwright's loop would disturb others."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium here")
+    fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *fakes]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`open_page(address, **context)` opens a page of its own; at the end none may have complained."""
+    contexts, complaints = [], []
+
+    def make(address: str, **settings: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error.stack or error)))
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+        origin = "/".join(address.split("/")[:3])
+
+        def watch(request: Any) -> None:
+            if not request.url.startswith(origin):
+                complaints.append(f"asked elsewhere: {request.url}")
+
+        page.on("request", watch)
+        page.complaints = complaints
+        page.goto(address)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints == []

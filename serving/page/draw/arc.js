@@ -45,9 +45,10 @@ export class Arc {
     const put = e => {
       const box = el.getBoundingClientRect(), at = clamp((e.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT), 0, 1) * (HANDLES - 1);
       const v = Math.round(clamp(1 - (e.clientY - box.top - TOP) / TALL * 2, -1, 1) * 100) / 100, near = Math.round(at);
-      // A quick stroke jumps over handles: those between get what lies on the line.
-      if (last && Math.abs(near - last[0]) > 1) for (let i = Math.min(near, last[0]) + 1; i < Math.max(near, last[0]); i++) this.values[i] = last[1] + (v - last[1]) * (i - last[0]) / (near - last[0]);
-      this.values[near] = v; this.chosen = near; this.touched = true; last = [near, v];
+      this.values[near] = v; this.chosen = near; this.touched = true;
+      // Handles that a stroke passes get what it was there, however quick it was.
+      if (last && at !== last[0]) for (let i = Math.ceil(Math.min(at, last[0])); i <= Math.max(at, last[0]); i++) this.values[i] = Math.round((last[1] + (v - last[1]) * (i - last[0]) / (at - last[0])) * 100) / 100;
+      last = [at, v];
       this.tell(); this.surface.invalidate();
     };
     el.addEventListener("pointerdown", e => { if (!e.button) { el.setPointerCapture(e.pointerId); el.focus({ preventScroll: true }); last = null; put(e); } });

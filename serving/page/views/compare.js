@@ -27,10 +27,12 @@ export function compare(track, withId, signal) {
       const found = await get("media", { q: field.value, limit: 100 }, signal);
       for (const m of found.items) ids.set(m.media_id, m);
       options.replaceChildren(...found.items.slice(0, 12).filter(m => m.media_id !== item.media_id).map(m => h("option", { value: m.media_id, label: [nameOf(m), m.artist].filter(Boolean).join(", ") })));
+      if (ids.has(field.value)) open(field.value);
     } catch (error) { trouble(error); }
   }, 200);
   field.addEventListener("input", () => { if (ids.has(field.value)) open(field.value); else suggest(); });
   field.addEventListener("focus", suggest, { once: true });
+  field.addEventListener("keydown", e => { const first = options.firstElementChild; if (e.key === "Enter" && first && !ids.has(field.value)) { field.value = first.value; open(first.value); } });
 
   async function open(id) {
     try {

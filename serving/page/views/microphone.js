@@ -41,8 +41,6 @@ export async function show(main, params, signal) {
   let open = null;
   main.append(h("div", { class: "head" }, h("h1", { tabindex: -1 }, "Microphone"), h("p", {}, "how a voice sounds, as you speak")),
     h("section", { class: "card microphone" }, h("div", { class: "line" }, button, h("div", { class: "level", "aria-hidden": "true" }, level), status), problem, numbers, sides, h("div", { class: "legend" }, keys())), caution("microphone"));
-  try { if ((await me()).microphone === false) { button.disabled = true; problem.append(message("No microphone here", "The service does not take sound.", "")); return; } } catch (error) { problem.append(trouble(error) ?? ""); return; }
-  if (!navigator.mediaDevices) { button.disabled = true; problem.append(message("No microphone here", "Browsers give it to https:// and to this machine only.", "Open the page as http://127.0.0.1:PORT, or put TLS before the service.")); return; }
 
   function tell(view) {
     const track = view.call?.heard;
@@ -87,6 +85,8 @@ export async function show(main, params, signal) {
     button.textContent = "Listen again"; button.removeAttribute("aria-pressed"); button.disabled = false;
     status.textContent = view.sent ? `${clock(view.sent / view.microphone.rate * 1000)} heard, nothing kept` : ""; announce("stopped");
   }
-  button.addEventListener("click", () => open ? stop(open) : start());
   signal.addEventListener("abort", () => { if (open) { const { socket: s, microphone } = open; open.ended = true; open = null; s.close(1000); microphone.stop(); } });
+  button.addEventListener("click", () => open ? stop(open) : start());
+  if (!navigator.mediaDevices) { button.disabled = true; problem.append(message("No microphone here", "Browsers give it to https:// and to this machine only.", "Open the page as http://127.0.0.1:PORT, or put TLS before the service.")); return; }
+  try { if ((await me()).microphone === false) { button.disabled = true; problem.append(message("No microphone here", "The service does not take sound.")); } } catch (error) { problem.append(trouble(error) ?? ""); }
 }

@@ -106,10 +106,12 @@ function likeTrack(id, take, signal, ask) {
       const found = await get("media", { q: field.value, limit: 100, sparkline: "true" }, signal);
       for (const m of found.items) known.set(m.media_id, m);
       options.replaceChildren(...found.items.slice(0, 12).map(m => h("option", { value: m.media_id, label: [nameOf(m), m.artist].filter(Boolean).join(", ") })));
+      if (known.has(field.value)) use(field.value);
     } catch (error) { trouble(error); }
   }, 200);
   const field = h("input", { type: "search", id: "like", list: "tracks", placeholder: "title or file name", value: id, autocomplete: "off", oninput: () => { if (known.has(field.value)) { take = null; use(field.value); } else suggest(); } });
   field.addEventListener("focus", suggest, { once: true });
+  field.addEventListener("keydown", e => { const first = options.firstElementChild; if (e.key === "Enter" && first && !known.has(field.value)) { field.value = first.value; take = null; use(first.value); } });
   if (id) use(id);
   return h("div", { class: "stack" }, h("label", { class: "field", for: "like" }, "Moves like", field, options), chosen);
 }
