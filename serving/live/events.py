@@ -123,7 +123,7 @@ class Events:
         if not changes:
             return False
         self._number += 1
-        tick = Tick(self._number, _now(), changes)
+        tick = Tick(self._number, now(), changes)
         self._bytes += len(tick.event(None))
         self._ring.append(tick)
         while len(self._ring) > _MOST_TICKS or (self._bytes > _MOST_BYTES and len(self._ring) > 1):
@@ -141,7 +141,7 @@ class Events:
                 is_changed = self.board.is_changed
                 if not is_changed:
                     if media_id not in self._snapshots:
-                        data = self.board.snapshot(media_id).to_json(_now())
+                        data = self.board.snapshot(media_id).to_json(now())
                         self._snapshots[media_id] = self._number, data
                     return self._snapshots[media_id]
             self._stirred.set()
@@ -190,5 +190,6 @@ class Events:
         return b"".join(pieces), last_id
 
 
-def _now() -> str:
+def now() -> str:
+    """The time in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -18,15 +18,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pyarrow as pa
 
-from moodstream.serving.access.redaction import Judging, redact
+from moodstream.serving.access.redaction import Judging
 from moodstream.serving.live.board import TABLES, Board
 from moodstream.serving.live.events import Events
-from moodstream.sinks.jsonrows import from_json, to_json
+from moodstream.serving.live.rows import read
 from moodstream.sinks.kafka import Cluster, Topics, import_kafka
-from moodstream.transforms.tables import SCHEMAS
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
@@ -39,13 +37,6 @@ _GOOD_S = 60.0  # a run of this length was a good one
 _LOOK_S = 5.0  # between two looks whether the broker is still there
 _PATIENCE_S = (0.5, 1, 2, 5, 10)  # between tries that fail, then the last one again and again
 _MISSING_S = 10.0  # between two looks for topics that are not there
-_SHOWN = (  # columns of the curve
-    *("media_id", "take", "channel", "role", "modality", "start_ms", "end_ms", "revision", "is_final"),
-    *("emotions_for", "valence", "valence_std", "arousal", "arousal_std"),
-    *("activity", "loudness_lufs", "reason"),
-)
-_CURVE = pa.schema([SCHEMAS["curve"].field(name) for name in _SHOWN])
-_NEEDED = ("media_id", "take", "channel", "start_ms", "end_ms", "revision")
 _log = logging.getLogger(__name__)
 
 
@@ -202,11 +193,11 @@ class Feed:
             values.setdefault(places[place], []).extend(one.value for one in records if one.value is not None)
             newest_ms = max(newest_ms, records[-1].timestamp)
             self._positions[place] = records[-1].offset + 1
-        read = {table: self.read(table, values[table]) for table in TABLES if table in values}
+        found = {table: self.read(table, values[table]) for table in TABLES if table in values}
         age_s = max(0.0, time.time() - newest_ms / 1000)
         now_s = time.monotonic() - age_s
         with self.events.lock:
-            for table, rows in read.items():
+            for table, rows in found.items():
                 self.events.board.put(table, rows, now_s)
         self.events.stir()
 
@@ -215,30 +206,17 @@ class Feed:
         values = list(values)
         self.rows += len(values)
         try:
-            return self._read(table, values)
+            return read(table, values, self.judging)
         except (ValueError, TypeError, pa.ArrowException):
             return [row for value in values for row in self._read_one(table, value)]
 
     def _read_one(self, table: str, value: bytes) -> list[dict[str, Any]]:
         try:
-            return self._read(table, [value])
+            return read(table, [value], self.judging)
         except (ValueError, TypeError, pa.ArrowException) as error:
             self.refused += 1
             _log.warning("not a row of %s: %s", table, error)
             return []
-
-    def _read(self, table: str, values: list[bytes]) -> list[dict[str, Any]]:
-        read = [orjson.loads(value) for value in values]
-        if not all(isinstance(row, dict) for row in read):
-            raise ValueError("a record that is no object")
-        if table == "curve":  # most of the rows, and few of their columns
-            rows = pa.Table.from_pylist(read, schema=_CURVE)
-            found: list[dict[str, Any]] = redact(table, rows, self.judging).to_pylist()
-            if any(row[name] is None for row in found for name in _NEEDED):
-                raise ValueError("a row without its key, end or revision")
-            return found
-        rows = redact(table, from_json(table, values), self.judging)
-        return [orjson.loads(value) for _, _, value in to_json(table, rows)]
 
 
 def _answers(bootstrap: str) -> bool:

@@ -18,6 +18,8 @@ from moodstream.serving.api.problems import Problem
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.live.events import Events, SlowError
 from moodstream.serving.live.feed import Feed
+from moodstream.serving.live.hearing import microphone
+from moodstream.serving.live.microphone import Microphones
 from moodstream.sinks.kafka import Topics
 
 MAX_CLIENTS = 256
@@ -26,14 +28,22 @@ _MAX_ID = 512
 _log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["live"])
+router.add_api_websocket_route("/v1/microphone", microphone)
 
 
 @asynccontextmanager
 async def feeding(app: FastAPI) -> AsyncIterator[None]:
-    """Read the result topics while the service runs, where it was told of a broker; `app.state.feed`."""
+    """While the service runs: microphones, and what the result topics say where it was told of a broker.
+
+    They are at `app.state.microphones` and `app.state.feed`.
+    """
     config: ServeConfig = app.state.config
+    microphones = app.state.microphones = Microphones(config)
     if config.bootstrap is None:
-        yield
+        try:
+            yield
+        finally:
+            microphones.close()
         return
     cluster = cluster_of(config.bootstrap, tuple(f"{name}={value}" for name, value in config.kafka.items()))
     feed = app.state.feed = Feed(cluster, Topics(config.prefix), config)
@@ -44,6 +54,7 @@ async def feeding(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         ticking.cancel()
+        microphones.close()
         await asyncio.to_thread(feed.stop)
 
 
