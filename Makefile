@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve-demo live-demo kill-test flink-live soak test check format bench bench-live models models-full constraints clean
+.PHONY: help install demo serve-demo live-demo kill-test flink-live soak test check format bench bench-live bench-serve models models-full constraints clean
 
 help: ## This text
 	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
@@ -66,6 +66,9 @@ bench: $(STAMP) ## Speed and memory on real material: a table, and bench.json (q
 bench-live: $(STAMP) ## How many calls one core carries live, on a real broker (5 minutes a level: make bench-live LIVE_ARGS=--full)
 	$(BIN)/python infra/bench_live.py --json bench-live.json $(LIVE_ARGS)
 
+bench-serve: $(STAMP) ## How fast the service is: curves, search, live rows, the page (one part: make bench-serve SERVE_BENCH_ARGS='--only curve')
+	$(BIN)/python infra/bench_serve.py --json bench-serve.json $(SERVE_BENCH_ARGS)
+
 models: $(STAMP) ## Train every model again from the corpora (MOODSTREAM_DATA or ../shared/data), resuming what was stopped
 	@bash infra/models.sh '$(BIN)' 1
 
@@ -77,5 +80,5 @@ constraints: $(STAMP) ## Write down the versions that are installed, after they 
 	@mv constraints.txt.new constraints.txt && touch $(STAMP)
 
 clean: ## Remove .venv, caches and what the demo and the benchmark wrote
-	rm -rf $(VENV) $(LAKE) live-lake demo-report.html demo-export bench.json bench-live.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LAKE) live-lake demo-report.html demo-export bench.json bench-live.json bench-serve.json build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

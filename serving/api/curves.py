@@ -126,5 +126,4 @@ def _most(
 def _rounded(values: npt.NDArray[Any] | None, count: int, places: int = _PLACES) -> Floats:
     if values is None:
         return np.full(count, np.nan, np.float32)
-    rounded: Floats = np.round(values.astype(np.float32, copy=False), places)
-    return rounded
+    return np.asarray(np.round(values.astype(np.float32, copy=False), places), np.float32)

@@ -21,7 +21,8 @@ from moodstream.serving.store.cache import Cache, Entry
 from moodstream.serving.store.entries import entries
 from moodstream.sinks.layout import STORED, WRITE_ID, counted, file_spans, files
 
-BUNDLE = 128  # media read and put in at once
+BUNDLE, BUNDLE_MS = 512, 24 * 3_600_000  # how many media, and how long, are read and put in at once
+_IN_KEY_ORDER = "-compacted."  # in the names of files whose rows lie by key; others lie by write
 _READ = ("media", "summary", "episode", "alert", "curve")
 
 
@@ -32,6 +33,7 @@ class Write:
     media_id: str
     take: int
     write_id: int
+    duration_ms: int = 0
 
 
 @dataclass
@@ -62,9 +64,9 @@ class Filler:
             UsageError: there is no lake any more.
         """
         known, found = self._cache.known(), Changes()
-        for media_id, take, write_id in _writes(counted(self._lake, [])):
-            if known.pop((media_id, take), None) != write_id:
-                found.fresh.append(Write(media_id, take, write_id))
+        for write in _writes(counted(self._lake, ["duration_ms"])):
+            if known.pop((write.media_id, write.take), None) != write.write_id:
+                found.fresh.append(write)
         found.gone = list(known)
         return found
 
@@ -100,7 +102,7 @@ class Filler:
         with self._lock:
             rows = self._rows("media", media_id)
             newest = rows.sort("analyzed_at", "analysis_id", WRITE_ID).unique(["take"], keep="last")
-            bundle = [Write(*row) for row in _writes(newest)]
+            bundle = list(_writes(newest))
             self._cache.put(self._entries(bundle))
         return bool(bundle)
 
@@ -109,12 +111,25 @@ class Filler:
         return pl.DataFrame(found.to_table(filter=ds.field("media_id") == media_id))
 
     def _bundles(self, fresh: list[Write]) -> Iterator[list[Write]]:
-        """Writes whose rows lie together: by file of the curve, then by media."""
+        """Writes whose rows lie together: by file of the curve, and as they lie in it."""
         with self._lock:
-            ends = sorted(_last_writes(self._lake, self._opened))
-        fresh = sorted(fresh, key=lambda w: (bisect.bisect_left(ends, w.write_id), w.media_id, w.take))
-        for first in range(0, len(fresh), BUNDLE):
-            yield fresh[first : first + BUNDLE]
+            spans = _last_writes(self._lake, self._opened)
+
+        def place(write: Write) -> tuple[int, str, int]:
+            file = bisect.bisect_left(spans, (write.write_id, ""))
+            by_key = file < len(spans) and _IN_KEY_ORDER in spans[file][1]
+            return file, write.media_id if by_key else "", write.take if by_key else write.write_id
+
+        bundle: list[Write] = []
+        length_ms = 0
+        for write in sorted(fresh, key=place):
+            if bundle and (len(bundle) >= BUNDLE or length_ms + write.duration_ms > BUNDLE_MS):
+                yield bundle
+                bundle, length_ms = [], 0
+            bundle.append(write)
+            length_ms += write.duration_ms
+        if bundle:
+            yield bundle
 
     def _entries(self, bundle: list[Write]) -> list[Entry]:
         if not bundle:
@@ -144,11 +159,13 @@ def dataset(sources: list[str], table: str) -> ds.Dataset:
     return ds.dataset(sources, schema=schema, format="parquet")
 
 
-def _writes(rows: pl.DataFrame) -> Iterator[tuple[str, int, int]]:
-    return rows.select("media_id", "take", WRITE_ID).iter_rows()
+def _writes(rows: pl.DataFrame) -> Iterator[Write]:
+    return (Write(*row) for row in rows.select("media_id", "take", WRITE_ID, "duration_ms").iter_rows())
 
 
-def _last_writes(lake: Path, opened: dict[str, DeltaTable]) -> list[int]:
-    """The last write in each file of the curve; none in a folder of Parquet files."""
+def _last_writes(lake: Path, opened: dict[str, DeltaTable]) -> list[tuple[int, str]]:
+    """The last write in each file of the curve, and its name, in order; none in a folder of Parquet files."""
     files(lake, "curve", None, opened)
-    return file_spans(opened["curve"])["last"].to_list() if "curve" in opened else []
+    if "curve" not in opened:
+        return []
+    return sorted(file_spans(opened["curve"]).select("last", "name").iter_rows())

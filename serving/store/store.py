@@ -302,4 +302,7 @@ def _find(connection: sqlite3.Connection, media_id: str, take: int | None) -> Fo
         ORDER BY take DESC LIMIT 1""",
         (media_id,) if take is None else (media_id, take),
     ).fetchone()
-    return None if row is None else Found(*row, _version(connection))
+    if row is None:
+        return None
+    number, name, which_take, kind, duration_ms = row
+    return Found(number, name, which_take, kind, duration_ms, _version(connection))
