@@ -10,18 +10,29 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Protocol
 
-from moodstream.pipelines.metrics import Health, import_prometheus
+from moodstream.pipelines.metrics import import_prometheus
 from moodstream.transforms.errors import UsageError
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
+class Healthy(Protocol):
+    """How a run is: alive unless only a restart helps, ready when it works; and that in words."""
+
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def ready(self) -> bool: ...
+
+
 class Monitored(Protocol):
     """What a run tells of itself."""
 
-    registry: "CollectorRegistry"
-    health: Health
+    @property
+    def registry(self) -> "CollectorRegistry": ...
+    @property
+    def health(self) -> Healthy: ...
 
 
 def _handler(metrics: Monitored) -> type[BaseHTTPRequestHandler]:

@@ -5,21 +5,57 @@ import socket
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
+from moodstream.pipelines.metrics import import_prometheus
+from moodstream.pipelines.monitor import serving
 from moodstream.pipelines.privacy import said
 from moodstream.serving.access import wire
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.service import build
+from moodstream.serving.store.store import Store
 from moodstream.sinks.layout import check
 from moodstream.transforms.errors import UsageError
 
 _LEAVE_S = 5  # what is under way may take so long when it is stopped
 
 
-def run(config: ServeConfig) -> None:
+class _Health:
+    """Whether the service lives and serves all of its lake, for those who restart it or send work to it."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    @property
+    def alive(self) -> bool:
+        """False where only a restart helps."""
+        store: Store | None = self._app.state.store
+        return store is None or store.alive
+
+    @property
+    def ready(self) -> bool:
+        store: Store | None = self._app.state.store
+        return store is not None and store.state.ready
+
+    def __str__(self) -> str:
+        return "ready" if self.ready else "starting" if self.alive else "dead"
+
+
+class _Monitored:
+    """The service's measures and health at a port of their own, which needs no key."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.registry, self.health = app.state.measures.registry, _Health(app)
+
+
+def run(config: ServeConfig, metrics_port: int | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C.
 
+    Args:
+        metrics_port: where measures and health are for whoever can reach it, beside `/metrics` with a key.
+
     Raises:
+        MissingExtraError: measures are asked for, and prometheus-client is not installed.
         UsageError: there is no lake, or the port cannot be had.
     """
     check(config.lake)
@@ -42,7 +78,11 @@ def run(config: ServeConfig) -> None:
         **wire.settings(),
     )
     server = uvicorn.Server(settings)
-    with listening:
+    monitored = None
+    if metrics_port is not None:
+        import_prometheus()
+        monitored = _Monitored(app)
+    with listening, serving(monitored, metrics_port):
         server.run(sockets=[listening])
 
 

@@ -78,4 +78,6 @@ async def _open(app: FastAPI) -> AsyncIterator[None]:
         app.state.measures.watch(store)
         store.start()
         await stack.enter_async_context(live.feeding(app))
+        if app.state.feed is not None:
+            app.state.measures.watch_live(app.state.feed.measures)
         yield

@@ -6,7 +6,7 @@ import click
 
 from moodstream.pipelines.kafka_options import prefix_option
 from moodstream.pipelines.live_file import config_option
-from moodstream.pipelines.operations import logs
+from moodstream.pipelines.operations import logs, operation_options
 from moodstream.pipelines.privacy import check_privacy, privacy_options
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @privacy_options
 @click.option("--index", metavar="DIR", help="The index of arcs.  [default: LAKE/_index]")
 @click.option("--cache", metavar="DIR", help="What is kept sorted for reading.  [default: LAKE/_serve]")
-@click.option("--log-json", is_flag=True, help="Log as JSON, one object a line.")
+@operation_options
 def serve(
     lake: str,
     bootstrap: str | None,
@@ -54,6 +54,7 @@ def serve(
     responsible: str,
     index: str | None,
     cache: str | None,
+    metrics_port: int | None,
     log_json: bool,
 ) -> None:
     """Serve a lake, and live calls, by REST and as a page for people.
@@ -93,10 +94,10 @@ def serve(
         cache=Path(cache) if cache else None,
     )
     with logs(log_json):
-        _run(config)
+        _run(config, metrics_port)
 
 
-def _run(config: "ServeConfig") -> None:
+def _run(config: "ServeConfig", metrics_port: int | None) -> None:
     """Serve until it is stopped.
 
     Raises:
@@ -104,4 +105,4 @@ def _run(config: "ServeConfig") -> None:
     """
     from moodstream.serving.running import run
 
-    run(config)
+    run(config, metrics_port)
