@@ -58,7 +58,7 @@ class Measures:
     def watch_live(self, told: Callable[[], Mapping[str, float]]) -> None:
         """Measure live rows, too: names and values, asked for anew each time."""
         if self.registry is not None:
-            self.registry.register(_Told(self._client, told))
+            self.registry.register(_Told(told))
 
     def __call__(self, scope: Scope, status: int, seconds: float) -> None:
         if self.registry is not None:
@@ -81,11 +81,12 @@ class Measures:
 class _Told:
     """Numbers that another part keeps itself; names that end in `_total` only grow."""
 
-    def __init__(self, client: Any, told: Callable[[], Mapping[str, float]]) -> None:
-        self._client, self._told = client, told
+    def __init__(self, told: Callable[[], Mapping[str, float]]) -> None:
+        self._told = told
 
     def collect(self) -> Iterator[Any]:
-        core = self._client.core
+        from prometheus_client import core
+
         for name, value in self._told().items():
             kind = core.CounterMetricFamily if name.endswith("_total") else core.GaugeMetricFamily
             words = name.removesuffix("_total").replace("_", " ")

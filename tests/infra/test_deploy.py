@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -14,6 +15,10 @@ import yaml
 from moodstream.pipelines.cli import cli
 from moodstream.pipelines.landing import LandMetrics
 from moodstream.pipelines.metrics import Metrics
+from moodstream.serving.api.measures import Measures
+from moodstream.serving.config import ServeConfig
+from moodstream.serving.live.feed import Feed
+from moodstream.sinks.kafka import Cluster, Topics
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
@@ -27,7 +32,8 @@ def documents(path: Path) -> list[Any]:
 
 
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
-    template = document.get("spec", {}).get("template")
+    spec = document.get("spec", {})
+    template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
     return template["spec"]["containers"] if template else []
 
 
@@ -65,8 +71,12 @@ def test_yaml_parses(path: Path) -> None:
 
 def measures() -> set[str]:
     """What our processes tell, as Prometheus names it."""
-    names = set()
-    for registry in (Metrics().registry, LandMetrics().registry):
+    names, served = set(), Measures()
+    state = SimpleNamespace(ready=True, filling=False)
+    served.watch(SimpleNamespace(state=state))  # type: ignore[arg-type]
+    served.watch_live(Feed(Cluster("nowhere:9092"), Topics(), ServeConfig(Path())).measures)
+    assert served.registry is not None
+    for registry in (Metrics().registry, LandMetrics().registry, served.registry):
         for family in registry.collect():
             kinds = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(
                 family.type, ("",)
@@ -120,6 +130,58 @@ def test_prometheus_looks_where_the_processes_serve() -> None:
                 assert f"--metrics-port {where['port']}" in services[name]["command"]
 
 
+def test_what_others_can_reach_has_keys_and_stays_within() -> None:
+    """The service is bound to every address of its container: it has keys, its ports are not the world's."""
+    seen = 0
+    for where, words in commands():
+        if words[0] != "serve" or "docs" in where:
+            continue
+        seen += 1
+        said = " ".join(words).replace("=", " ")
+        assert "--host 0.0.0.0" in said, where
+        assert re.search(r"--keys /\S+", said), where
+        assert re.search(r"--audit /\S+", said), where
+    assert seen == 2
+    for port in documents(INFRA / "compose.yaml")[0]["services"]["serve"]["ports"]:
+        assert port.startswith("127.0.0.1:")
+    kinds = [(one["kind"], one) for path in MANIFESTS for one in documents(path)]
+    (policy,) = (one for kind, one in kinds if kind == "NetworkPolicy")
+    (rule,) = (rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": "metrics"}])
+    assert rule["from"]
+    (retention,) = (
+        one for kind, one in kinds if kind == "CronJob" and "retention" in one["metadata"]["name"]
+    )
+    assert retention["spec"]["suspend"] is True
+
+
+def test_the_image_has_what_its_commands_need() -> None:
+    installed = re.search(r"'\.\[([\w,]+)\]'", (INFRA / "Dockerfile").read_text())
+    assert installed
+    assert {"kafka", "metrics", "postgres", "serve"} <= set(installed[1].split(","))
+
+
+def test_volumes_that_are_mounted_are_there() -> None:
+    for path in MANIFESTS:
+        every = documents(path)
+        claims = {one["metadata"]["name"] for one in every if one["kind"] == "PersistentVolumeClaim"}
+        for document in every:
+            spec = document.get("spec", {})
+            template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
+            if not template:
+                continue
+            volumes = {one["name"]: one for one in template["spec"].get("volumes", ())}
+            volumes |= {one["metadata"]["name"]: {} for one in spec.get("volumeClaimTemplates", ())}
+            for container in template["spec"]["containers"]:
+                for mount in container.get("volumeMounts", ()):
+                    assert mount["name"] in volumes, container["name"]
+            wanted = {
+                one["persistentVolumeClaim"]["claimName"]
+                for one in volumes.values()
+                if "persistentVolumeClaim" in one
+            }
+            assert wanted <= claims
+
+
 def test_long_runs_have_probes_and_limits() -> None:
     seen = 0
     for path in MANIFESTS:
@@ -129,11 +191,11 @@ def test_long_runs_have_probes_and_limits() -> None:
             for container in containers(document):
                 assert container["resources"]["requests"].keys() == {"cpu", "memory"}
                 assert "memory" in container["resources"]["limits"]
-                if document["kind"] == "Job":
+                if document["kind"] in ("Job", "CronJob"):
                     continue
                 seen += 1
                 ports = {port["name"]: port["containerPort"] for port in container["ports"]}
                 assert f"--metrics-port={ports['metrics']}" in container["args"]
                 for probe, path_of in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
                     assert container[probe]["httpGet"] == {"path": path_of, "port": "metrics"}
-    assert seen == 2
+    assert seen == 3
