@@ -25,7 +25,8 @@ from moodstream.serving.live.board import Board, Changes
 
 TICK_S = 0.25
 HEARTBEAT_S = 10.0
-_MOST_TICKS = 480  # two minutes
+KEPT_S = 120.0  # the ring
+_MOST_TICKS = int(KEPT_S / TICK_S)
 _MOST_BYTES = 24 << 20  # of the ring, as all are told; in memory it is up to three times that
 _AT_ONCE = 256 << 10  # bytes that a browser that is behind is given in one piece
 _HEARTBEAT = b": still here\n\n"
