@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
 from moodstream.serving.search.arcs import Float, Int64, starts
@@ -26,7 +27,7 @@ SECTIONS = 8
 CORPORA = ("vgmidi", "emopia", "demo_media", "4qaed", "emotify")
 LEAST_CELLS, LEAST_KNOWN = 20, 0.5  # of a real curve
 MEDIAN_S, SPREAD, SHORTEST_S, LONGEST_S = 190.0, 0.4, 30.0, 900.0  # lengths are log-normal
-Double = npt.NDArray[np.float64]
+WINDOW = 7  # cells over which the models look
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,9 @@ class Catalogue:
         parts = rng.integers(0, len(pool), (songs, 3))  # a song comes back to what it has
         self._part = np.take_along_axis(parts, rng.integers(0, 3, (songs, SECTIONS)), axis=1)
         means = np.add.reduceat(pool.curve, pool.at[:-1]) / np.diff(pool.at)[:, None]
-        level = means[self._part[:, 0]] + rng.normal(0, 0.1, (songs, 2))
+        self._level = means[self._part[:, 0]] + rng.normal(0, 0.1, (songs, 2))
         pull = rng.uniform(0.3, 0.9, (songs, 1, 1))
-        self._shift = (pull * (level[:, None] - means[self._part])).astype(np.float32)
+        self._shift = pull * (self._level[:, None] - means[self._part])
 
     def blocks(self) -> int:
         return -(-self.tracks // BLOCK)
@@ -109,46 +110,39 @@ class Catalogue:
         return self.perform(self._song_of[tracks], rng)
 
     def perform(self, songs: Int64, rng: np.random.Generator) -> Curves:
-        """A performance of each song: shifted in time by up to some 5 %, in level, extent, and with noise."""
+        """A performance of each song: sections shifted in time by some 5 %, in level and extent, with noise."""
         n = len(songs)
         seconds = np.clip(MEDIAN_S * np.exp(SPREAD * rng.normal(size=n)), SHORTEST_S, LONGEST_S)
         cells = (2 * seconds).astype(np.int64)
         at = starts(cells)
-        owner = np.repeat(np.arange(n), cells)
-        place = np.arange(at[-1]) - at[owner]
-        share = ((place + 0.5) / cells[owner]).astype(np.float32)
-        for wave in (1, 2, 3):
-            share += (rng.normal(0, 0.025 / wave, n).astype(np.float32)[owner]) * np.sin(wave * np.pi * share)
-        share = np.clip(share, 0, 1)
         edges = self._edges[songs]
-        section = np.zeros(len(owner), np.int8)
-        for k in range(SECTIONS - 1):
-            section += share > edges[owner, k]
-        curve = self._sound(songs[owner], section, share, edges, owner)
-        begin, end = at[owner], at[owner + 1] - 1
-        here = np.arange(len(owner))
-        joined = (
-            sum(curve[np.clip(here + lag, begin, end)] for lag in range(-3, 4)) / 7
-        )  # a window of the models
-        gain = np.exp(rng.normal(0, 0.15, (n, 2))).astype(np.float32)
-        mean = np.add.reduceat(joined, at[:-1]) / cells[:, None]
-        level = mean + rng.normal(0, 0.06, (n, 2))
-        joined = (joined - mean[owner]) * gain[owner] + level[owner]
-        noise = lfilter([0.5], [1, -0.85], rng.normal(0, 0.03, joined.shape), axis=0)
-        return Curves(at, np.clip(joined + noise, -1, 1).astype(np.float32))
-
-    def _sound(
-        self, song: Int64, section: npt.NDArray[np.int8], share: Float, edges: Float, owner: Int64
-    ) -> npt.NDArray[np.float32]:
-        """What is heard at a share of a song: [cells, 2]."""
-        right = edges[owner, section]
-        left = np.where(section > 0, edges[owner, np.maximum(section - 1, 0)], 0)
-        part = self._part[song, section]
-        length = self.pool.at[part + 1] - self.pool.at[part]
-        where = np.clip((share - left) / np.maximum(right - left, 1e-6), 0, 1) * (length - 1)
+        inner = (edges > 0) & (edges < 1)
+        edges = np.sort(np.clip(edges + inner * rng.normal(0, 0.03, edges.shape), 0, 1), axis=1)
+        ends = at[:-1, None] + np.rint(edges * cells[:, None]).astype(np.int64)
+        lengths = np.diff(np.column_stack([at[:-1], ends]), axis=1).ravel()
+        run = np.flatnonzero(lengths)  # stretches of one section
+        lengths = lengths[run]
+        track = run // SECTIONS
+        part = self._part[songs].ravel()[run]
+        known = self.pool.at[part + 1] - self.pool.at[part]
+        step = (known - 1) / np.maximum(lengths - 1, 1)
+        place = np.arange(at[-1]) - np.repeat(starts(lengths)[:-1], lengths)
+        where = (place * np.repeat(step, lengths)).astype(np.float32)
         low = where.astype(np.int64)
-        high = np.minimum(low + 1, length - 1)
-        rest = (where - low).astype(np.float32)[:, None]
-        begin = self.pool.at[part]
-        heard = self.pool.curve[begin + low] * (1 - rest) + self.pool.curve[begin + high] * rest
-        return heard + self._shift[song, section]
+        rest = where - low
+        low += np.repeat(self.pool.at[part], lengths)
+        high = np.minimum(low + 1, len(self.pool.curve) - 1)
+        gain = np.exp(rng.normal(0, 0.15, (n, 2)))
+        level = (self._level[songs] * (1 - gain) + rng.normal(0, 0.06, (n, 2)))[track]
+        shift = self._shift[songs].reshape(-1, 2)[run] * gain[track] + level
+        curve = np.empty((at[-1], 2), np.float32)
+        noise = lfilter([0.5], [1, -0.85], rng.normal(0, 0.03, (1 << 18, 2)), axis=0).astype(np.float32)
+        for dimension in (0, 1):
+            heard = self.pool.curve[:, dimension]
+            line = heard[low] * (1 - rest) + heard[high] * rest
+            line *= np.repeat(gain[track, dimension].astype(np.float32), lengths)
+            line += np.repeat(shift[:, dimension].astype(np.float32), lengths)
+            line = uniform_filter1d(line, WINDOW, mode="nearest")
+            line += np.resize(noise[:, dimension], len(line))
+            curve[:, dimension] = np.clip(line, -1, 1)
+        return Curves(at, curve)

@@ -79,8 +79,9 @@ def encode(at: Int64, curve: Float) -> Cells:
     known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(curve).all(axis=1))
     values = np.where(known[:, None], np.rint(np.clip(curve, -1, 1) * UNIT), 0).astype(np.int16)
     first = np.zeros((len(at) - 1, 2), np.int8)
-    some, row = np.unique(np.repeat(np.arange(len(at) - 1), np.diff(at))[known], return_index=True)
-    first[some] = values[np.flatnonzero(known)[row]]
+    owner = np.repeat(np.arange(len(at) - 1), np.diff(at))[known]
+    row = np.flatnonzero(np.diff(owner, prepend=-1))
+    first[owner[row]] = values[np.flatnonzero(known)[row]]
     codes = np.full(len(known), UNKNOWN, np.uint8)
     order = np.argsort(-np.diff(at), kind="stable")  # longest first: those that go on are always in front
     begin = 0
@@ -141,6 +142,8 @@ def filled(cells: Cells) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
     curve = values.astype(np.int32) * (FINE // UNIT)
     if known.all():
         return curve, known
+    if not known.any():
+        return np.zeros_like(curve), known
     owner = np.repeat(np.arange(len(cells)), np.diff(cells.at))
     counted = np.bincount(owner[known], minlength=len(cells))
     curve[:, (counted == 0)[owner]] = 0
@@ -180,3 +183,10 @@ def points(at: Int64, curve: npt.NDArray[np.int32], count: int) -> Float:
         integral = area[places] - area[at[:-1]] + part * line[places]
         arcs[dimension] = np.diff(integral, axis=0) * (count / FINE / lengths)
     return arcs
+
+
+def levels(at: Int64, curve: npt.NDArray[np.int32]) -> Float:
+    """The means of curves. [2, n] from [2, cells] in `FINE`ths of 1"""
+    area = np.stack([starts(line) for line in curve])
+    found: Float = ((area[:, at[1:]] - area[:, at[:-1]]) / np.diff(at) / FINE).astype(np.float32)
+    return found

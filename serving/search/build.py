@@ -18,7 +18,7 @@ from moodstream.models.base import STEP_MS
 from moodstream.serving.access.redaction import Judging, redact
 from moodstream.serving.search.arcs import starts
 from moodstream.serving.search.entries import Entries, make
-from moodstream.serving.search.folder import FOLDER, PENDING, Draft, Manifest, load, locked
+from moodstream.serving.search.folder import FOLDER, PENDING, Draft, Manifest, drop_damaged, load, locked
 from moodstream.serving.search.questions import NUMBERS, WORDS
 from moodstream.sinks.layout import STORED, WRITE_ID, counted, files, scan
 from moodstream.sinks.read import MODALITIES
@@ -103,7 +103,9 @@ def update(
 
 def _begin(folder: Path, emotions_for: str, responsible: str, rebuild: bool) -> Draft:
     """What there is that can be built on."""
-    seen = None if rebuild else load(folder)
+    if rebuild:
+        drop_damaged(folder)
+    seen = load(folder)
     same = seen is not None and (seen.emotions_for, seen.responsible) == (emotions_for, responsible)
     version = seen.version if seen is not None else ""
     fresh = Manifest(base=version, emotions_for=emotions_for, responsible=responsible)

@@ -234,8 +234,9 @@ def _quadrants(at: npt.NDArray[np.int64], curve: Float) -> npt.NDArray[np.uint16
     known = np.isfinite(curve).all(axis=1)
     valence, arousal = curve.T
     places = np.where(arousal >= 0, np.where(valence >= 0, 0, 1), np.where(valence >= 0, 3, 2))
-    counts = [starts((places == place) & known) for place in range(len(QUADRANTS))]
-    times = np.stack([count[at[1:]] - count[at[:-1]] for count in counts])
+    owner = np.repeat(np.arange(len(at) - 1) * len(QUADRANTS), np.diff(at))
+    times = np.bincount((owner + places)[known], minlength=(len(at) - 1) * len(QUADRANTS))
+    times = times.reshape(-1, len(QUADRANTS)).T
     return np.rint(times / np.maximum(times.sum(axis=0), 1) * 65535).astype(np.uint16)
 
 

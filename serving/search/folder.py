@@ -68,6 +68,15 @@ def load(folder: Path, name: str = INDEX) -> Manifest | None:
         ) from error
 
 
+def drop_damaged(folder: Path) -> None:
+    """Remove what cannot be read of what a folder says of itself."""
+    for name in (INDEX, PENDING):
+        try:
+            load(folder, name)
+        except StoreError:
+            (folder / name).unlink(missing_ok=True)
+
+
 def save(folder: Path, manifest: Manifest, name: str = INDEX) -> None:
     """Replace it in one step.
 
@@ -126,7 +135,7 @@ class Draft:
         room = {name: rows for name, rows in shards.items() if rows < shard.FULL}
         if room and len(entries):
             name = min(room, key=lambda one: room[one])
-            parts.insert(0, shard.read(self.folder / name))
+            parts.insert(0, self._read(name))
             del shards[name]
         shards |= self._written(parts)
         self.manifest = replace(self.manifest, shards=shards)
@@ -140,7 +149,7 @@ class Draft:
         gone = 0
         shards = dict(self.manifest.shards)
         for name in list(shards):
-            entries = shard.read(self.folder / name)
+            entries = self._read(name)
             kept = np.flatnonzero(np.isin(entries.arrays["write_id"], writes))
             if len(kept) < len(entries):
                 gone += len(entries) - len(kept)
@@ -151,7 +160,7 @@ class Draft:
 
     def writes(self) -> npt.NDArray[np.int64]:
         """The writes that are in it, with entries or without."""
-        found = [shard.read(self.folder / name).arrays["write_id"] for name in self.manifest.shards]
+        found = [self._read(name).arrays["write_id"] for name in self.manifest.shards]
         return np.unique(np.concatenate([self.without(), *found]))
 
     def without(self) -> npt.NDArray[np.int64]:
@@ -181,7 +190,7 @@ class Draft:
         """Let readers see it, and remove what nobody needs any more."""
         models: dict[str, dict[str, int]] = {}
         for name in self.manifest.shards:
-            _count_models(shard.read(self.folder / name), models)
+            _count_models(self._read(name), models)
         version = secrets.token_hex(8)
         self.manifest = replace(self.manifest, version=version, base="", models=models)
         save(self.folder, self.manifest)
@@ -196,6 +205,17 @@ class Draft:
         for file in self.folder.iterdir():
             if file.suffix in (shard.SUFFIX, ".npy") and file.name not in named:
                 file.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> Entries:
+        """A shard.
+
+        Raises:
+            StoreError: it is damaged or gone.
+        """
+        try:
+            return shard.read(self.folder / name)
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.folder / name} is gone: make the index again with --rebuild") from error
 
     def _written(self, parts: list[Entries]) -> dict[str, int]:
         """Write entries into new shards, none too full."""

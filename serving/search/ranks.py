@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from moodstream.models.base import QUADRANTS, STEP_MS
 from moodstream.serving.search import dtw
-from moodstream.serving.search.arcs import FINE, UNIT, Cells, Float, decode, filled, points, starts
+from moodstream.serving.search.arcs import FINE, UNIT, Cells, Float, decode, filled, levels, points, starts
 from moodstream.serving.search.entries import BINS, TERMS, Entries, sketch_of
 from moodstream.serving.search.questions import NUMBERS, Arc, InQuadrant, Like, MovedBy, Near, Rises, What
 
@@ -100,9 +100,11 @@ class ArcRank:
         return dtw.distances(self.bins, arcs)
 
     def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        arcs = arcs_of(entries.cells.take(rows))
+        cells = entries.cells.take(rows)
+        curve, _ = filled(cells)
+        arcs = points(cells.at, curve, POINTS)
         if self.removed:
-            arcs -= arcs.mean(axis=1, keepdims=True)
+            arcs -= levels(cells.at, curve)[:, None]
         found = dtw.distances(self.query, arcs)
         found[~entries.arrays["comparable"][rows]] = NOTHING
         return found

@@ -17,6 +17,7 @@ from moodstream.serving.search.questions import Like, NotIndexedError, Question
 from moodstream.serving.search.ranks import NOTHING, ArcRank, arc_of, rank_of
 
 ROUGH, CLOSER = 8000, 160  # arcs: tracks that go on to the closer and to the exact look
+AT_ONCE = 1000  # arcs, exactly: tracks between two looks at whether any further one can be better
 CURVES = 1500  # other questions: tracks that go on to the exact look
 _MOST_CELLS, _MOST_TRACKS = 2_000_000, 256  # looked at exactly at once
 
@@ -78,9 +79,9 @@ class Search:
 
     def exactly(self) -> list[Hit]:
         """The best of all, in order, by looking at every track that could be among them."""
-        allowed = np.concatenate(
-            [self._allowed(entries) for entries in self._shards] or [np.zeros(0, np.bool_)]
-        )
+        if not self._shards:
+            return []
+        allowed = np.concatenate([self._allowed(entries) for entries in self._shards])
         places = np.flatnonzero(allowed)
         if not isinstance(self.rank, ArcRank):
             return self._exact(places)
@@ -92,8 +93,8 @@ class Search:
         order = np.argsort(floor, kind="stable")
         wanted = self._question.offset + self._question.limit
         hits: list[Hit] = []
-        for begin in range(0, len(order), 1000):
-            some = order[begin : begin + 1000]
+        for begin in range(0, len(order), AT_ONCE):
+            some = order[begin : begin + AT_ONCE]
             if len(hits) >= wanted and floor[some[0]] > hits[wanted - 1].value:
                 break
             hits = self._sorted([*hits, *self._exact(np.sort(places[some]))])[: 2 * wanted]
