@@ -38,6 +38,7 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Cache-Control": "private, no-cache",
 }
+LOOK_AGAIN_S = 30.0  # how often a stream that goes on looks whether its key is still valid
 _ONCE = (b"host", b"authorization", b"content-length", b"content-type", b"origin", b"transfer-encoding")
 _log = logging.getLogger(__name__)
 Measure = Callable[[Scope, int, float], None]
@@ -166,9 +167,11 @@ class _Passage:
             refusal = RefusedError(503, f"there was no answer within {within:g} s", "ask for less at a time")
             await self._refuse(refusal, close=True)
             return
-        if not done:
-            done, _ = await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if task not in done and not self.has_ended:  # the client has gone
+        while not done and self.gate.access.still_lets_in(self.scope):
+            done, _ = await asyncio.wait(
+                {task, watch}, timeout=LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        if task not in done and not self.has_ended:  # the client has gone, or may not see more
             self.cancelled.set()
             _let_go(task)
             return

@@ -9,6 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from moodstream.serving.access.audit import AuditLog
 from moodstream.serving.access.keys import Keys
@@ -68,6 +69,11 @@ class Access:
             self._hold(self._keys.take(state[_WHO].key), "this key asks too often")
         found: Principal = state[_WHO]
         return found
+
+    def still_lets_in(self, scope: Scope) -> bool:
+        """Whether who was let in with a request would be now: his key may have been removed."""
+        who: Principal | None = scope["state"].get(_WHO)
+        return who is None or self.keys is None or self.keys.by_id(who.key) is not None
 
     def by_key(self, connection: HTTPConnection, key: str) -> Principal:
         """Whose key it is.

@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import uvicorn
-from fastapi import BackgroundTasks, FastAPI, Request
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from moodstream.serving.access import gate, wire
-from moodstream.serving.access.guard import Access
+from moodstream.serving.access.guard import Access, require
+from moodstream.serving.access.keys import make, write
 from moodstream.serving.access.limits import Limits
+from moodstream.serving.access.principal import Principal
 from moodstream.serving.config import ServeConfig
 
 SHORT = Limits(body_bytes=1000, body_s=0.4, answer_s=0.4, slow=(("/v1/sound", 5.0),))
@@ -256,6 +258,58 @@ def test_who_reads_slowly_but_reads_is_not_dropped(server: Any, seen: Seen) -> N
         assert connection.recv(262_144)
         time.sleep(0.02)
     assert not seen.stopped.is_set()
+
+
+def test_a_stream_ends_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody follows events; his key is removed."""
+    monkeypatch.setattr(gate, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("moodstream.serving.access.keys._LOOK_S", 0.0)
+    file = tmp_path / "keys.yaml"
+    (key, mine), (_, other) = make("mine", ["live"]), make("other", ["live"])
+    write(file, {one.id: one for one in (mine, other)})
+    app, ended = FastAPI(), threading.Event()
+
+    @app.get("/events")
+    async def events(who: Annotated[Principal, Depends(require("live"))]) -> StreamingResponse:
+        async def ticks() -> Any:
+            try:
+                while True:
+                    yield b"tick\n"
+                    await asyncio.sleep(0.02)
+            finally:
+                ended.set()
+
+        return StreamingResponse(ticks())
+
+    gate.install(app, Access(ServeConfig(tmp_path, keys=file), SHORT))
+
+    async def follow() -> int:
+        taken = 0
+
+        async def send(message: Any) -> None:
+            nonlocal taken
+            taken += len(message.get("body", b""))
+            if taken == 25:
+                write(file, {other.id: other})
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {key}".encode())]
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/events",
+            "raw_path": b"/events",
+            "query_string": b"",
+        }
+        scope |= {"headers": headers, "client": ("127.0.0.1", 1), "scheme": "http", "root_path": ""}
+        await asyncio.wait_for(app(scope, receive, send), 5)  # type: ignore[arg-type]
+        await asyncio.sleep(0.1)
+        return taken
+
+    assert asyncio.run(follow()) >= 25
+    assert ended.is_set()
 
 
 # ---------------------------------------------------------------- headers
