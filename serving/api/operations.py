@@ -9,6 +9,7 @@ from moodstream.serving.access.guard import identify, require
 from moodstream.serving.access.principal import Principal
 from moodstream.serving.api.documented import problems
 from moodstream.serving.api.measures import Measures
+from moodstream.serving.live.feed import Feed
 from moodstream.serving.store.store import State, Store
 
 router = APIRouter(tags=["operations"])
@@ -27,14 +28,17 @@ async def health(request: Request) -> Response:
 @router.get("/ready", summary="Whether it serves all that the lake holds", responses=_NOT_NOW)
 async def ready(request: Request) -> Response:
     """503 until the lake was read for the first time; `filling` says how far it is. What is already there is
-    served meanwhile, and what is asked for by name is fetched at once."""
+    served meanwhile, and what is asked for by name is fetched at once. `live` says whether live rows come,
+    and if not, why; the service is ready without them."""
     store: Store = request.app.state.store
     state: State = store.state
+    feed: Feed | None = request.app.state.feed
     told = {
         "ready": state.ready,
         "lake": store.version,
         "filling": {"done": state.done, "total": state.total} if state.filling else None,
         "error": state.error or None,
+        "live": None if feed is None else {"ready": feed.ready, "why": feed.why or None},
     }
     return _said(told, state.ready)
 

@@ -109,16 +109,17 @@ class Feed:
                 if _answers(self.cluster.bootstrap):
                     self._read_on(kafka)
                 else:
-                    self._wait(f"nobody answers at {self.cluster.bootstrap}")
+                    self._wait("nobody answers where Kafka should be")
             except kafka.errors.KafkaError as error:
-                self._wait(f"Kafka at {self.cluster.bootstrap}: {error}")
+                self._wait(f"Kafka refused: {type(error).__name__}", error)
                 self.restarts += 1
             tries = 1 if time.monotonic() - began_s > _GOOD_S else tries + 1
             self._stop.wait(_PATIENCE_S[min(tries, len(_PATIENCE_S)) - 1])
 
-    def _wait(self, why: str) -> None:
+    def _wait(self, why: str, error: Exception | str = "") -> None:
+        """Not ready; everybody may ask why, so addresses and what Kafka said stand in the log only."""
         if why != self.why:
-            _log.warning("live rows wait: %s", why)
+            _log.warning("live rows wait: %s (%s) %s", why, self.cluster.bootstrap, error)
         self.why = why
 
     def _read_on(self, kafka: Any) -> None:
@@ -177,7 +178,7 @@ class Feed:
         try:
             ends = consumer.end_offsets(places, timeout_ms=3_000)
         except kafka.errors.KafkaTimeoutError:
-            self._wait(f"Kafka at {self.cluster.bootstrap} has gone silent")
+            self._wait("Kafka has gone silent")
             return
         self.lag = sum(max(0, end - consumer.position(place)) for place, end in ends.items())
         self.why = ""
