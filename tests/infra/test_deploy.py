@@ -49,9 +49,10 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         for document in documents(path):
             for container in containers(document):
                 yield f"{path.name}:{container['name']}", [str(word) for word in container["args"]]
-    text = (ROOT / "docs/live.md").read_text().replace("\\\n", " ")
-    for line in re.findall(r"^ {4}moodstream (.*)$", text, re.MULTILINE):
-        yield "docs/live.md", shlex.split(line, comments=True)
+    for page in ("docs/live.md", "docs/privacy.md"):
+        text = (ROOT / page).read_text().replace("\\\n", " ")
+        for line in re.findall(r"^ {4}moodstream (.*)$", text, re.MULTILINE):
+            yield page, shlex.split(line, comments=True)
 
 
 @pytest.mark.parametrize(("where", "words"), commands())
