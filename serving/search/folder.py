@@ -147,10 +147,13 @@ class Draft:
             How many entries went.
         """
         gone = 0
+        ordered = np.sort(writes)
         shards = dict(self.manifest.shards)
         for name in list(shards):
             entries = self._read(name)
-            kept = np.flatnonzero(np.isin(entries.arrays["write_id"], writes))
+            mine = entries.arrays["write_id"]
+            places = np.searchsorted(ordered, mine)
+            kept = np.flatnonzero(np.append(ordered, -1)[places] == mine)
             if len(kept) < len(entries):
                 gone += len(entries) - len(kept)
                 del shards[name]
@@ -232,7 +235,8 @@ class Draft:
 
 def _count_models(entries: Entries, models: dict[str, dict[str, int]]) -> None:
     (model, names), (version, numbers) = entries.words["model"], entries.words["model_version"]
-    pairs, counts = np.unique(np.stack([model, version]).astype(np.int64), axis=1, return_counts=True)
-    for (one, two), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
-        versions = models.setdefault(names[one] or "", {})
-        versions[numbers[two] or ""] = versions.get(numbers[two] or "", 0) + count
+    pairs = model.astype(np.int64) * len(numbers) + version
+    for pair in np.flatnonzero(counts := np.bincount(pairs, minlength=1)).tolist():
+        name, number = names[pair // len(numbers)] or "", numbers[pair % len(numbers)] or ""
+        versions = models.setdefault(name, {})
+        versions[number] = versions.get(number, 0) + int(counts[pair])

@@ -72,9 +72,7 @@ class Search:
         places = self._first(rough, max(ROUGH, 20 * wanted))
         few = max(CLOSER, 2 * wanted)
         if len(places) > few:
-            closer = np.full(len(rough), NOTHING, np.float32)
-            closer[places] = self.rank.closer(self._bins(places))
-            places = self._first(closer, few)
+            places = self._first(self.rank.closer(self._bins(places)), few, places)
         return self._exact(places)
 
     def exactly(self) -> list[Hit]:
@@ -131,20 +129,23 @@ class Search:
             raise NotIndexedError(f"{what.media!r} has too few estimates to compare its arc")
         return arc_of(self._shards[number], row)
 
-    def _first(self, values: Float, count: int) -> Int64:
-        """The places of the lowest values, growing; of what is infinite, none."""
-        most = float(np.partition(values, count - 1)[count - 1]) if len(values) > count else NOTHING
-        if most == NOTHING:
-            return (
-                np.flatnonzero(values < NOTHING)[:count]
-                if len(values) <= count
-                else np.flatnonzero(values < NOTHING)
-            )
-        better = np.flatnonzero(values < most)
-        level = np.flatnonzero(values == most)
-        if len(better) + len(level) > count:
-            level = level[np.argsort(self._keys(level), kind="stable")[: count - len(better)]]
-        return np.sort(np.concatenate([better, level]))
+    def _first(self, values: Float, count: int, places: Int64 | None = None) -> Int64:
+        """The places of the lowest values, growing; of what is infinite, none.
+
+        Args:
+            places: growing, whose values these are; all places if None.
+        """
+        if len(values) > count:
+            most = np.partition(values, count - 1)[count - 1]
+            better = np.flatnonzero(values < most)
+            level = np.flatnonzero(values == most) if most < NOTHING else better[:0]
+            if places is not None:
+                better, level = places[better], places[level]
+            if len(better) + len(level) > count:
+                level = level[np.argsort(self._keys(level), kind="stable")[: count - len(better)]]
+            return np.sort(np.concatenate([better, level]))
+        finite = np.flatnonzero(values < NOTHING)
+        return finite if places is None else places[finite]
 
     def _by_shard(self, places: Int64) -> Iterator[tuple[int, Int64]]:
         """Growing places as (shard, rows)."""
