@@ -180,6 +180,15 @@ class Board:
                 found.closed.append((call.name, _closed(call)))
         return found
 
+    def forget(self, media_id: str, now_s: float) -> None:
+        """Drop all that is known of a media, told or not; its calls are over for those who see them."""
+        for key in [key for key in self._calls if key[0] == media_id]:
+            self._pending = {name: piece for name, piece in self._pending.items() if name[1] != key}
+            for pieces in vars(self._changes).values():
+                pieces[:] = [piece for piece in pieces if piece[0] != media_id]
+            self._close(self._calls[key], now_s)
+            self._forget(key)
+
     def tidy(self, now_s: float) -> None:
         """Forget calls whose time is over."""
         for key, call in list(self._calls.items()):

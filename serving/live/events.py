@@ -98,6 +98,19 @@ class Events:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stirred.set)
 
+    def forget(self, media_id: str, now_s: float) -> None:
+        """Drop what is known of a media, also what browsers could still ask for again; from any thread."""
+        with self.lock:
+            self.board.forget(media_id, now_s)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._forget_ticks)
+
+    def _forget_ticks(self) -> None:
+        self._ring.clear()
+        self._snapshots.clear()
+        self._bytes = 0
+        self._stirred.set()
+
     async def run(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Tick until cancelled."""
         self._loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 
 from moodstream.serving.access.redaction import Judging
@@ -194,12 +195,20 @@ class Feed:
             values.setdefault(places[place], []).extend(one.value for one in records if one.value is not None)
             newest_ms = max(newest_ms, records[-1].timestamp)
             self._positions[place] = records[-1].offset + 1
+        forgotten = {
+            name
+            for records in polled.values()
+            for one in records
+            if one.value is None and (name := _of(one.key))
+        }
         found = {table: self.read(table, values[table]) for table in TABLES if table in values}
         age_s = max(0.0, time.time() - newest_ms / 1000)
         now_s = time.monotonic() - age_s
         with self.events.lock:
             for table, rows in found.items():
                 self.events.board.put(table, rows, now_s)
+        for media_id in forgotten:
+            self.events.forget(media_id, now_s)
         self.events.stir()
 
     def read(self, table: str, values: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -218,6 +227,15 @@ class Feed:
             self.refused += 1
             _log.warning("not a row of %s: %s", table, error)
             return []
+
+
+def _of(key: bytes | None) -> str:
+    """Which media a record without a value, a tombstone, tells to forget."""
+    try:
+        told = orjson.loads(key or b"null")
+    except orjson.JSONDecodeError:
+        return ""
+    return told[0] if isinstance(told, list) and told and isinstance(told[0], str) else ""
 
 
 def _answers(bootstrap: str) -> bool:

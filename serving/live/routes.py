@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +15,8 @@ from moodstream.pipelines.kafka_options import cluster_of
 from moodstream.serving.access.audit import audit
 from moodstream.serving.access.guard import require
 from moodstream.serving.access.principal import Principal
+from moodstream.serving.api.documented import problems
+from moodstream.serving.api.parameters import MediaId
 from moodstream.serving.api.problems import Problem
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.live.events import Events, SlowError
@@ -24,7 +27,15 @@ from moodstream.sinks.kafka import Topics
 
 MAX_CLIENTS = 256
 _SEND_S = 10.0  # so long a browser may take for what it is sent
-_MAX_ID = 512
+_LISTS = ("alerts", "calls", "episodes", "closed", "summaries")
+_SAID: dict[str, Any] = {
+    "type": "object",
+    "required": ["at", *_LISTS],
+    "properties": {
+        "at": {"type": "string", "format": "date-time"},
+        **{name: {"type": "array", "items": {}} for name in _LISTS},
+    },
+}
 _log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["live"])
@@ -129,24 +140,37 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-MediaId = Annotated[
-    str | None, Query(max_length=_MAX_ID, description="Only this media; without it all that run.")
-]
+class OfCalls(BaseModel):
+    """Whose rows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    media: Annotated[MediaId | None, Field(description="Only this media; without it all that run.")] = None
+
+
+class OfEvents(OfCalls):
+    """Whose rows, and from where on."""
+
+    last_event_id: Annotated[
+        int | None, Field(ge=0, lt=1 << 63, description="The last event that was seen.")
+    ] = None
 
 
 @router.get(
     "/v1/live",
     summary="Rows of running calls as server-sent events",
     response_class=EventStream,
-    status_code=200,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    status_code=200,  # FastAPI cannot tell it of this class
+    responses={
+        200: {"description": "Events", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **problems(400, 401, 403, 404, 429, 503),
+    },
 )
 async def live(
     request: Request,
     who: Annotated[Principal, Depends(require("live"))],
-    media: MediaId = None,
-    last_event_id: Annotated[int | None, Query(ge=0, description="The last event that was seen.")] = None,
-    resumed: Annotated[str | None, Header(alias="last-event-id")] = None,
+    asked: Annotated[OfEvents, Query()],
+    resumed: Annotated[str | None, Header(alias="last-event-id", max_length=40)] = None,
 ) -> Response:
     """A `snapshot` first, then `rows` at most four times a second; with `Last-Event-ID` what was missed, or
     `reset` with a new snapshot where that is too long ago. A comment every ten seconds says that it lives."""
@@ -159,18 +183,32 @@ async def live(
             "try again in a while",
             {"Retry-After": "10"},
         )
-    if resumed is not None and resumed.isascii() and resumed.isdigit() and len(resumed) < 20:
-        last_event_id = int(resumed)
-    audit(request, who, "live", _shown(events, media))
-    return EventStream(events, media, last_event_id)
+    last_id = asked.last_event_id
+    if resumed is not None:
+        last_id = int(resumed) if resumed.isascii() and resumed.isdigit() else 0  # of another service: reset
+    audit(request, who, "live", _shown(events, asked.media))
+    return EventStream(events, asked.media, last_id)
 
 
-@router.get("/v1/live/calls", summary="The calls that run now, with their last minute")
+@router.get(
+    "/v1/live/calls",
+    summary="The calls that run now, with their last minute",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "As in the first event of /v1/live",
+            "content": {"application/json": {"schema": _SAID}},
+        },
+        **problems(400, 401, 403, 404, 429, 503),
+    },
+)
 async def calls(
-    request: Request, who: Annotated[Principal, Depends(require("live"))], media: MediaId = None
+    request: Request,
+    who: Annotated[Principal, Depends(require("live"))],
+    asked: Annotated[OfCalls, Query()],
 ) -> Response:
     """What the first event of `/v1/live` says, once."""
     events = _feed(request).events
-    audit(request, who, "live", _shown(events, media))
-    _, data = await events.snapshot(media)
+    audit(request, who, "live", _shown(events, asked.media))
+    _, data = await events.snapshot(asked.media)
     return Response(data, media_type="application/json", headers={"Cache-Control": "no-store"})

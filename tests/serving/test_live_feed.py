@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import orjson
 import pytest
+from fastapi.testclient import TestClient
 from kafka import KafkaConsumer, KafkaProducer
 
 from moodstream.serving.config import ServeConfig
@@ -16,10 +17,11 @@ from moodstream.serving.live import feed as module
 from moodstream.serving.live import routes
 from moodstream.serving.live.feed import Feed
 from moodstream.serving.service import build
+from moodstream.sinks.forget_topics import forget_topics
 from moodstream.sinks.kafka import Cluster, Topics, partition_of
 from tests.support.kafka_topics import make_topics
 from tests.support.live_rows import alert, commit, curve, episode, media
-from tests.support.live_service import cells, following, served, until
+from tests.support.live_service import cells, following, served, told, until
 from tests.support.workers import Worker, send_call
 from tests.support.workers import until as wait_until
 
@@ -145,6 +147,22 @@ def test_emotions_of_agents_do_not_enter(results: Results, served_lake: Path) ->
                 assert (valence, reason, roles) == (None, "role", {"customer"})
             else:
                 assert (valence, reason, roles) == (0.9, None, {"agent", "customer"})
+
+
+def test_what_is_forgotten_leaves_the_board(results: Results, served_lake: Path) -> None:
+    """A tombstone for each key of a call, as `moodstream forget` writes them."""
+    with served(build(results.config(served_lake))) as url:
+        results.commit(curve=[curve("m", 0), curve("other", 0)], alert=[alert("m", 0)])
+        wait_until(lambda: len(httpx.get(f"{url}/v1/live/calls").json()["calls"]) == 2)
+        with following(url) as events:
+            (_, last_id, _) = next(events)
+            forget_topics(Cluster(results.bootstrap), Topics(results.prefix), {"m"})
+            until(events, lambda found: ["m", 0] in [one for *_, said in found for one in said["closed"]])
+        said = httpx.get(f"{url}/v1/live/calls").json()
+        assert [call["media_id"] for call in said["calls"]] == ["other"]
+        assert said["alerts"] == []
+        with following(url, last_id=last_id - 1) as events:  # nor is it told again
+            assert '"m"' not in str(next(events)).replace("'", '"')
 
 
 def test_what_is_no_row_is_counted_and_left_out(results: Results, served_lake: Path) -> None:
@@ -286,3 +304,20 @@ def test_without_kafka_there_is_a_problem_that_says_so(served_lake: Path) -> Non
         answer = httpx.get(f"{url}/v1/live")
         assert answer.status_code == 404
         assert "--bootstrap" in answer.json()["what_to_do"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [("medai=x", "did you mean media"), ("last_event_id=-1", "last_event_id"), ("media=", "media")],
+)
+def test_what_is_asked_wrongly_is_named(client: TestClient, query: str, said: str) -> None:
+    answer = client.get(f"/v1/live?{query}")
+    assert answer.status_code == 400
+    assert said in answer.json()["detail"]
+
+
+def test_a_place_that_is_no_number_is_reset(results: Results, served_lake: Path) -> None:
+    with served(build(results.config(served_lake))) as url:
+        headers = {"last-event-id": "of another service"}
+        with httpx.stream("GET", f"{url}/v1/live", headers=headers) as answer:
+            assert next(told(answer.iter_lines()))[0] == "reset"
