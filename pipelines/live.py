@@ -47,7 +47,7 @@ class LiveConfig:
     settings: Settings = field(default_factory=Settings)
     timing: LiveSettings = field(default_factory=LiveSettings)
     beam_options: tuple[str, ...] = ()  # for another runner, e.g. --runner=PortableRunner for Flink
-    models: str = ""  # a folder of releases of models, watched; empty: the installed ones
+    releases: str = ""  # a folder of releases of models, watched; empty: the installed models
     bundle_s: float = 60.0  # how long a bundle lasts; on Flink a checkpoint waits for its end
 
 
@@ -63,7 +63,7 @@ def build(
         root
         | "packets" >> ReadPackets(source, config.bundle_s)
         | "watch" >> Watch()
-        | "streams" >> AnalyzeStreams(config.settings, config.timing, engine, config.models)
+        | "streams" >> AnalyzeStreams(config.settings, config.timing, engine, config.releases)
         | "commit" >> WriteRows(MeasuredSink(sink), max_rows=0)
     )
 
@@ -102,13 +102,13 @@ def run(config: LiveConfig, engine: Engine | None = None, metrics: Metrics | Non
         raise UsageError("either the group says who reads which partitions, or their numbers do")
     measure_into(metrics)
     speech = config.settings.speech_model
-    if config.models and not config.beam_options:
-        shelf = shelf_of(Path(config.models), speech)
+    if config.releases and not config.beam_options:
+        shelf = shelf_of(Path(config.releases), speech)
         name_models(metrics, shelf.newest)
         shelf.on_change.append(lambda newest: name_models(metrics, newest))
-    elif not config.models:
+    elif not config.releases:
         name_models(metrics, engine or Engine(speech=speech))
-    with stopping(reload=bool(config.models)) as stopped:
+    with stopping(reload=bool(config.releases)) as stopped:
         tries = 0
         while not stopped():
             began = time.monotonic()

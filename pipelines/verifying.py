@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from moodstream.sinks.kafka import (
@@ -36,12 +37,27 @@ def rules(given: Iterable[Rule]) -> Iterator[Finding]:
         yield Finding("rule", rule.name, f"{rule.severity}: {rule}; every {rule.every_s:g} s at most")
 
 
-def models() -> Iterator[Finding]:
-    """The models that are installed."""
-    from moodstream.transforms.engine import Engine
+def models(releases: str = "", speech: str = "speech") -> Iterator[Finding]:
+    """The models that new streams get.
 
-    for name, card in Engine().cards.items():
-        yield Finding("model", name, card.version)
+    Args:
+        releases: a folder of releases of models; empty: the installed ones.
+        speech: the name of the model that judges speech.
+    """
+    from moodstream.transforms.engine import Engine
+    from moodstream.transforms.shelf import CURRENT, Releases
+
+    engine = Engine(speech=speech)
+    if releases:
+        folder = Path(releases)
+        try:
+            engine = Releases(folder, speech).newest
+        except UsageError as error:
+            yield Finding("models", releases, f"MISSING: {error}", is_missing=True)
+            return
+        yield Finding("models", releases, f"{(folder / CURRENT).read_text().strip()} is current, and works")
+    for name, version in engine.versions().items():
+        yield Finding("model", name, version)
 
 
 def kafka(

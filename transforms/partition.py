@@ -112,7 +112,7 @@ def _readable(media_id: str) -> Iterator[None]:
     except (StateError, ValueError) as error:
         raise UsageError(
             f"the snapshot of {media_id!r} cannot be read: {error}. Let the version that wrote it finish "
-            "its streams, give its models (--models, docs/live.md), or start with another --group"
+            "its streams, give its models (--releases, docs/live.md), or start with another --group"
         ) from error
 
 

@@ -84,14 +84,14 @@ def _commit(steps: dict[str, Step]) -> Commit:
 
 class _Analyze(beam.DoFn):
     def __init__(
-        self, settings: Settings, timing: LiveSettings, engine: Engine | Shelf | None, models: str
+        self, settings: Settings, timing: LiveSettings, engine: Engine | Shelf | None, releases: str
     ) -> None:
-        self.settings, self.timing, self.engine, self.models = settings, timing, engine, models
+        self.settings, self.timing, self.engine, self.releases = settings, timing, engine, releases
 
     def setup(self) -> None:
         speech = self.settings.speech_model
         if self.engine is None:
-            self.engine = shelf_of(Path(self.models), speech) if self.models else Engine(speech=speech)
+            self.engine = shelf_of(Path(self.releases), speech) if self.releases else Engine(speech=speech)
         gc.freeze()  # what is imported stays: looking through it again and again would stop all streams
         gc.set_threshold(100_000, 20, 50)
 
@@ -112,7 +112,7 @@ class AnalyzeStreams(PTransform[PCollection[Poll], PCollection[Commit]]):
         settings: what decides the rows besides packets and models.
         timing: how long things wait.
         engine: other models than the installed ones, or a shelf of them.
-        models: a folder of releases of models, watched (`transforms/shelf.py`).
+        releases: a folder of releases of models, watched (`transforms/shelf.py`).
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class AnalyzeStreams(PTransform[PCollection[Poll], PCollection[Commit]]):
         settings: Settings | None = None,
         timing: LiveSettings | None = None,
         engine: Engine | Shelf | None = None,
-        models: str = "",
+        releases: str = "",
     ) -> None:
         super().__init__()
         self.settings, self.timing = settings or Settings(), timing or LiveSettings()
-        self.engine, self.models = engine, models
+        self.engine, self.releases = engine, releases
 
     def expand(self, polls: PCollection[Poll]) -> PCollection[Commit]:
-        analyze = beam.ParDo(_Analyze(self.settings, self.timing, self.engine, self.models))
+        analyze = beam.ParDo(_Analyze(self.settings, self.timing, self.engine, self.releases))
         commits: PCollection[Commit] = polls | "analyze streams" >> analyze
         return commits

@@ -75,7 +75,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     help="How often each stream is saved: after a crash, so much is heard again.",
 )
 @click.option(
-    "--models",
+    "--releases",
     metavar="FOLDER",
     help="Releases of models, each a folder, and a file `current` with the name of the one to use; when it "
     "changes, streams that run go over (docs/live.md). [default: the installed models]",
@@ -126,7 +126,7 @@ def live(
     window_ms: int,
     idle_s: int,
     snapshot_s: int,
-    models: str | None,
+    releases: str | None,
     payloads_from: tuple[str, ...],
     max_payload_mb: int,
     state_dir: str | None,
@@ -182,7 +182,7 @@ def live(
             in_hand=str(Path(state_dir or default_folder(), prefix + group)),
         ),
         beam_options=beam_options,
-        models=models or "",
+        releases=releases or "",
         bundle_s=1.0 if beam_options else 60.0,
     )
     metrics = None if metrics_port is None else Metrics()

@@ -46,7 +46,8 @@ def verify(
     from moodstream.sinks.kafka import Topics
 
     file = current()
-    found = [*verifying.rules(file.rules), *verifying.models()]
+    found = [*verifying.rules(file.rules)]
+    found += verifying.models(file.options.get("releases", ""), file.options.get("speech_model", "speech"))
     if not offline:
         where = cluster_of(bootstrap, kafka)
         found += verifying.kafka(where, topic, group, Topics(prefix), new_partitions, create=create)

@@ -73,12 +73,18 @@ class SlowSink(KafkaSink):
 def config_of(bootstrap: str, topic: str, group: str) -> LiveConfig:
     topics = Topics(f"{group}.")
     idle_ms = int(os.environ.get("LIVE_WORKER_IDLE_MS", TIMING.idle_ms))
+    releases = os.environ.get("LIVE_WORKER_RELEASES", "")
     timing = replace(TIMING, in_hand=os.environ.get("LIVE_WORKER_HAND", ""), idle_ms=idle_ms)
-    return LiveConfig(Cluster(bootstrap), topic, group, topics, settings=Settings(), timing=timing)
+    settings = Settings(speech_model="small") if releases else Settings()
+    return LiveConfig(
+        Cluster(bootstrap), topic, group, topics, settings=settings, timing=timing, releases=releases
+    )
 
 
-def engine_of() -> Engine:
-    """Fake models, or real ones where LIVE_WORKER_MODELS says so."""
+def engine_of(config: LiveConfig) -> Engine | None:
+    """Fake models, or real ones where LIVE_WORKER_MODELS or LIVE_WORKER_RELEASES says so."""
+    if config.releases:
+        return None
     return Engine() if os.environ.get("LIVE_WORKER_MODELS") == "real" else FakeEngine()
 
 
@@ -103,13 +109,13 @@ def main(bootstrap: str, topic: str, group: str, moment: str = "", more: str = "
             config = replace(config, partitions=tuple(map(int, more.split(","))))
         with serving(metrics, 0) as port:
             print(port, flush=True)
-            run(config, FakeEngine(), metrics)
+            run(config, engine_of(config), metrics)
         return 0
     sink = DyingSink(config.cluster, topic, group, config.topics, moment=moment, count=int(more or 0))
     with stopping():
         print("ready", flush=True)
         try:
-            run_once(config, sink, engine_of())
+            run_once(config, sink, engine_of(config))
         except FencedError:
             return FENCED
     return 0

@@ -257,12 +257,12 @@ def test_a_process_with_other_models_says_what_it_lacks() -> None:
     store.commit(partition)  # streams without snapshots: only the remark says whose they are
     other = FakeEngine("x", 0.5)
     assert not store.snapshots
-    with pytest.raises(UsageError, match=r"models that are not here.*--models"):
+    with pytest.raises(UsageError, match=r"models that are not here.*--releases"):
         Partition("packets", 0, other, Settings(), TIMING, store.recovered())
     for each in records[4:60]:
         partition.push(each)
     store.commit(partition)
-    with pytest.raises(UsageError, match=r"speech .*--models"):
+    with pytest.raises(UsageError, match=r"speech .*--releases"):
         Partition("packets", 0, other, Settings(), TIMING, store.recovered())
     Partition("packets", 0, FakeEngine(), Settings(), TIMING, store.recovered())  # equal, not the same
 
