@@ -54,6 +54,10 @@ class Changes:
         lists = ([piece for piece in pieces if piece[0] == media_id] for pieces in vars(self).values())
         return Changes(*lists)
 
+    def media_ids(self) -> frozenset[str]:
+        """Which media they are about."""
+        return frozenset(media_id for pieces in vars(self).values() for media_id, _ in pieces)
+
     def to_json(self, at: str) -> bytes:
         """All of it as one object, alerts first."""
         body = b",".join(

@@ -28,6 +28,7 @@ HEARTBEAT_S = 10.0
 KEPT_S = 120.0  # the ring
 _MOST_TICKS = int(KEPT_S / TICK_S)
 _MOST_BYTES = 24 << 20  # of the ring, as all are told; in memory it is up to three times that
+_MOST_SNAPSHOTS = 32  # kept until the next tick
 _AT_ONCE = 256 << 10  # bytes that a browser that is behind is given in one piece
 _HEARTBEAT = b": still here\n\n"
 
@@ -44,16 +45,23 @@ class Tick:
     at: str
     changes: Changes
     _made: dict[str | None, bytes] = field(default_factory=dict)  # by media; None: all
+    _about: frozenset[str] | None = None
 
     def event(self, media_id: str | None) -> bytes:
         """What is sent to those who follow this media; empty where it says nothing of it."""
         made = self._made.get(media_id)
         if made is None:
+            if media_id is not None and media_id not in self._media():
+                return b""
             changes = self.changes if media_id is None else self.changes.of(media_id)
-            made = self._made[media_id] = (
-                event("rows", self.number, changes.to_json(self.at)) if changes else b""
-            )
+            made = self._made[media_id] = event("rows", self.number, changes.to_json(self.at))
         return made
+
+    def _media(self) -> frozenset[str]:
+        """Which it says something of."""
+        if self._about is None:
+            self._about = self.changes.media_ids()
+        return self._about
 
 
 def event(kind: str, number: int, data: bytes) -> bytes:
@@ -155,6 +163,8 @@ class Events:
                 is_changed = self.board.is_changed
                 if not is_changed:
                     if media_id not in self._snapshots:
+                        if len(self._snapshots) >= _MOST_SNAPSHOTS:
+                            self._snapshots.clear()
                         data = self.board.snapshot(media_id).to_json(now())
                         self._snapshots[media_id] = self._number, data
                     return self._snapshots[media_id]

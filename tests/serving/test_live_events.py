@@ -244,3 +244,18 @@ def test_silence_is_told_of() -> None:
         assert seen[2]["alerts"][0]["rule"] == "angry"
 
     run(story())
+
+
+def test_asking_for_media_that_are_not_there_keeps_nothing() -> None:
+    async def story() -> None:
+        events = Events(Board())
+        for at in range(0, 5_000, 500):
+            put(events, curve("m", at))
+            events.tick()
+        for number in range(100):
+            await anext(events.follow(f"nobody {number}", events.number - 9, heartbeat_s=0.001))
+            await events.snapshot(f"nobody {number}")
+        assert all(len(tick._made) == 1 for tick in events._ring)
+        assert len(events._snapshots) <= module._MOST_SNAPSHOTS
+
+    run(story())
