@@ -18,7 +18,8 @@ export class Virtual {
   }
   count(total) { this.total = total; this.measured = false; soon(this.render); }
   refresh() { for (const [index, el] of this.used) this.bind(el, index); }
-  recycle() { for (const el of this.used.values()) { el.hidden = true; this.free.push(el); } this.used.clear(); soon(this.render); }
+  recycle() { for (const el of this.used.values()) this.put(el); this.used.clear(); soon(this.render); }
+  put(el) { el.hidden = true; el.removeAttribute("id"); this.free.push(el); } // no two elements may have one name
   at(index) { return this.used.get(index); }
   // Rows [first, last) that are on the screen.
   get span() { const top = this.scroller.scrollTop, each = this.height + this.gap; return [Math.floor(top / each) * this.columns, Math.min(this.total, Math.ceil((top + this.scroller.clientHeight) / each) * this.columns)]; }
@@ -40,7 +41,7 @@ export class Virtual {
     }
     let [first, last] = this.span;
     first = Math.max(0, first - this.pad * this.columns); last = Math.min(this.total, last + this.pad * this.columns);
-    for (const [index, el] of this.used) if (index < first || index >= last) { this.used.delete(index); this.free.push(el); el.hidden = true; }
+    for (const [index, el] of this.used) if (index < first || index >= last) { this.used.delete(index); this.put(el); }
     for (let index = first; index < last; index++) {
       if (this.used.has(index)) continue;
       let el = this.free.pop();

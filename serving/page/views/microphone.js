@@ -13,7 +13,7 @@ import { activityWords, clock, known, reasonWords, signed } from "../words.js";
 export const title = "Microphone";
 const RATE = 16_000;
 
-// The microphone as packets; `packet(bytes, peak)` ten times a second until `stop()`, which waits for the last one.
+// The microphone as packets; `packet(bytes, peak, rate)` ten times a second until `stop()`, which waits for the last one.
 async function listen(packet) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
   const quit = () => { for (const track of stream.getTracks()) track.stop(); };
@@ -25,7 +25,7 @@ async function listen(packet) {
   } catch (error) { quit(); throw error; }
   const node = new AudioWorkletNode(audio, "packets", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
   let emptied = null;
-  node.port.onmessage = ({ data }) => { if (data) packet(data.bytes, data.peak); else emptied?.(); };
+  node.port.onmessage = ({ data }) => { if (data) packet(data.bytes, data.peak, audio.sampleRate); else emptied?.(); };
   source.connect(node);
   return { rate: audio.sampleRate, stop: async () => { await Promise.race([new Promise(done => { emptied = done; node.port.postMessage(0); }), new Promise(done => setTimeout(done, 500))]); quit(); await audio.close(); } };
 }
@@ -55,7 +55,7 @@ export async function show(main, params, signal) {
     problem.replaceChildren(); button.disabled = true; status.textContent = "asking for the microphone";
     const view = { calls: new Calls(), call: null, sent: 0, socket: null, waiting: [] };
     const send = bytes => { if (view.socket?.readyState === WebSocket.OPEN && view.socket.bufferedAmount < 1 << 20) view.socket.send(bytes); else if (!view.socket || view.socket.readyState === WebSocket.CONNECTING) view.waiting.push(bytes); };
-    try { view.microphone = await listen((bytes, peak) => { view.sent += bytes.byteLength / 2; level.style.transform = `scaleX(${Math.min(1, Math.sqrt(peak)).toFixed(3)})`; send(bytes); if (!view.ending) status.textContent = `listening, ${clock(view.sent / view.microphone.rate * 1000)}`; }); }
+    try { view.microphone = await listen((bytes, peak, rate) => { view.sent += bytes.byteLength / 2; level.style.transform = `scaleX(${Math.min(1, Math.sqrt(peak)).toFixed(3)})`; send(bytes); if (!view.ending) status.textContent = `listening, ${clock(view.sent / rate * 1000)}${!view.call && view.sent > 4 * rate ? "; the models are waking up" : ""}`; }); }
     catch (error) { const [what, todo] = REFUSED[error.name] ?? [`The microphone does not open (${error.name})`, error.message]; problem.replaceChildren(message(what, "", todo, true)); button.disabled = false; status.textContent = ""; return; }
     if (signal.aborted) { await view.microphone.stop(); return; }
     view.socket = socket("microphone", { content_type: `audio/L16;rate=${view.microphone.rate};channels=1` });
@@ -74,7 +74,7 @@ export async function show(main, params, signal) {
     view.ending = true; button.disabled = true;
     await view.microphone.stop();
     if (view.socket.readyState === WebSocket.OPEN) view.socket.send(JSON.stringify({ final: true }));
-    setTimeout(() => view.socket.close(1000), 5000); // the last rows come before; the service closes by itself
+    setTimeout(() => view.socket.close(1000), 20_000); // the service closes by itself, after the last rows
     status.textContent = "waiting for the last rows";
     if (view.socket.readyState > WebSocket.OPEN) end(view);
   }
