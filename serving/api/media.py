@@ -50,10 +50,11 @@ async def media(request: Request, asked: Annotated[OfList, Query()], who: Reader
     def work() -> Answer:
         page = store.page(asked.listing())
         if asked.media is not None and not page.items and asked.cursor is None:
-            with store.media(asked.media, asked.take) as opened:  # not there, or only just written
-                page = store.page(asked.listing())
-                if not page.items:
-                    raise UsageError(f"{opened.found.media_id!r} is there, but the filters leave it out")
+            with store.media(asked.media, asked.take):
+                pass  # not there, or only just written: it is now
+            page = store.page(asked.listing())
+            if not page.items:
+                raise UsageError(f"{asked.media[:200]!r} is there, but the filters leave it out")
         audit(request, who, "media", _calls(page.items))
         head = b'{"items":' + joined(page.items) + b',"next":' + text(page.next)
         return Answer(head + b',"total":%d,"version":' % page.total + text(page.version) + b"}")

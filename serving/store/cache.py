@@ -221,7 +221,8 @@ def _remove_unused(path: Path) -> None:
     try:
         with _hold(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
             _unlink(path)
-            path.with_suffix(".lock").unlink(missing_ok=True)
+            for end in (".lock", ".fill"):
+                path.with_suffix(end).unlink(missing_ok=True)
     except BlockingIOError:
         return
 

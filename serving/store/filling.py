@@ -20,8 +20,10 @@ from moodstream.serving.config import ServeConfig
 from moodstream.serving.store.cache import Cache, Entry
 from moodstream.serving.store.entries import entries
 from moodstream.sinks.layout import STORED, WRITE_ID, counted, file_spans, files
+from moodstream.transforms.errors import UsageError
 
-BUNDLE, BUNDLE_MS = 512, 24 * 3_600_000  # how many media, and how long, are read and put in at once
+BUNDLE, BUNDLE_MS = 512, 24 * 3_600_000  # how many media, and how long, are read at once
+PUT = 64  # and put in: who fetches waits for no more
 _IN_KEY_ORDER = "-compacted."  # in the names of files whose rows lie by key; others lie by write
 _READ = ("media", "summary", "episode", "alert", "curve")
 
@@ -45,7 +47,7 @@ class Changes:
 
 
 class Filler:
-    """Reads one lake into one cache; any thread may call, one works at a time.
+    """Reads one lake into one cache: one thread fills, any others fetch what they cannot wait for.
 
     Args:
         config: which lake, and whose emotions may leave.
@@ -54,7 +56,8 @@ class Filler:
 
     def __init__(self, config: ServeConfig, cache: Cache) -> None:
         self._config, self._cache, self._lake = config, cache, config.lake
-        self._opened: dict[str, DeltaTable] = {}
+        self._opened: dict[str, DeltaTable] = {}  # of the thread that fills
+        self._fetching: dict[str, DeltaTable] = {}  # of those that fetch, one at a time
         self._lock = threading.Lock()
 
     def changes(self) -> Changes:
@@ -63,6 +66,8 @@ class Filler:
         Raises:
             UsageError: there is no lake any more.
         """
+        if not (self._lake / "media").is_dir():
+            raise UsageError(f"{self._lake} has lost its table of media")
         known, found = self._cache.known(), Changes()
         for write in _writes(counted(self._lake, ["duration_ms"])):
             if known.pop((write.media_id, write.take), None) != write.write_id:
@@ -87,8 +92,9 @@ class Filler:
         for bundle in self._bundles(changes.fresh):
             if stop.is_set():
                 return False
-            with self._lock:
-                self._cache.put(self._entries(bundle))
+            made = self._entries(bundle, self._opened)
+            for first in range(0, len(made), PUT):
+                self._cache.put(made[first : first + PUT])
             done += len(bundle)
             progress(done)
         return True
@@ -100,20 +106,19 @@ class Filler:
             Whether the lake has it.
         """
         with self._lock:
-            rows = self._rows("media", media_id)
+            rows = self._rows("media", media_id, self._fetching)
             newest = rows.sort("analyzed_at", "analysis_id", WRITE_ID).unique(["take"], keep="last")
             bundle = list(_writes(newest))
-            self._cache.put(self._entries(bundle))
+            self._cache.put(self._entries(bundle, self._fetching))
         return bool(bundle)
 
-    def _rows(self, table: str, media_id: str) -> pl.DataFrame:
-        found = dataset(files(self._lake, table, None, self._opened), table)
+    def _rows(self, table: str, media_id: str, tables: dict[str, DeltaTable]) -> pl.DataFrame:
+        found = dataset(files(self._lake, table, None, tables), table)
         return pl.DataFrame(found.to_table(filter=ds.field("media_id") == media_id))
 
     def _bundles(self, fresh: list[Write]) -> Iterator[list[Write]]:
         """Writes whose rows lie together: by file of the curve, and as they lie in it."""
-        with self._lock:
-            spans = _last_writes(self._lake, self._opened)
+        spans = _last_writes(self._lake, self._opened)
 
         def place(write: Write) -> tuple[int, str, int]:
             file = bisect.bisect_left(spans, (write.write_id, ""))
@@ -131,23 +136,23 @@ class Filler:
         if bundle:
             yield bundle
 
-    def _entries(self, bundle: list[Write]) -> list[Entry]:
+    def _entries(self, bundle: list[Write], opened: dict[str, DeltaTable]) -> list[Entry]:
         if not bundle:
             return []
-        tables = {name: self._read(name, bundle) for name in _READ}
+        tables = {name: self._read(name, bundle, opened) for name in _READ}
         media = tables["media"].select(["media_id", "kind"]).to_pylist()
         calls = {row["media_id"] for row in media if row["kind"] == "call"}
         redacted = {name: redact(name, rows, self._config, calls) for name, rows in tables.items()}
         return list(entries(redacted))
 
-    def _read(self, table: str, bundle: list[Write]) -> pa.Table:
+    def _read(self, table: str, bundle: list[Write], opened: dict[str, DeltaTable]) -> pa.Table:
         """The rows of some writes. Bounds first, so that files and groups of rows are passed over."""
         ids = sorted(write.write_id for write in bundle)
         names = sorted(write.media_id for write in bundle)
         media_id, write_id = ds.field("media_id"), ds.field(WRITE_ID)
         wanted = (write_id >= ids[0]) & (write_id <= ids[-1])
         wanted &= (media_id >= names[0]) & (media_id <= names[-1]) & write_id.isin(ids)
-        found = dataset(files(self._lake, table, (ids[0], ids[-1]), self._opened), table)
+        found = dataset(files(self._lake, table, (ids[0], ids[-1]), opened), table)
         return found.to_table(filter=wanted)
 
 

@@ -207,7 +207,7 @@ class Store:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)  # of this thread alone
         while not self._stop.is_set():
             began = time.monotonic()
-            if self._leads() and self._stamp() != self._seen:
+            if self._leads() and (self._stamp() != self._seen or self._state.error):
                 self._catch_up()
             elif self._lead is None:  # another process fills the cache; this one reads it
                 self._state = replace(self._state, ready=bool(self._cache.meta()["whole"]))
@@ -217,7 +217,7 @@ class Store:
     def _leads(self) -> bool:
         """Whether this process is the one that fills the cache."""
         if self._lead is None:
-            file = (self._cache.folder / "fill.lock").open("ab")
+            file = self._cache.path.with_suffix(".fill").open("ab")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -105,7 +105,9 @@ def make_client() -> Iterator[MakeClient]:
 @pytest.fixture(scope="session")
 def client(make_client: MakeClient, served_lake: Path, media_root: Path) -> TestClient:
     """A service on loopback over the small lake, ready."""
-    return make_client(served_lake, media_roots=(media_root,))
+    client = make_client(served_lake, media_roots=(media_root,))
+    assert client.app.state.store.wait(60)  # type: ignore[attr-defined]
+    return client
 
 
 @pytest.fixture(scope="module")
