@@ -35,6 +35,7 @@ from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import DecodeError, MediaError, ReadError
 from moodstream.transforms.notes import read_notes
 from moodstream.transforms.read import content_hash, open_bytes, size_of
+from moodstream.transforms.roles import unheard
 from moodstream.transforms.session import Session, Settings, is_call
 from moodstream.transforms.tables import to_table
 from moodstream.transforms.track import Rows, merge
@@ -185,6 +186,9 @@ def _feed_sound(
             raise DecodeError(
                 "channels", f"{audio.channels} channels, but it is the side of one: {part.role}"
             )
+        media = found.media
+        if not part.role and (why := unheard(media.roles, audio.channels, split=media.split)):
+            found.refuse(part, DecodeError("roles", why))
         found.kind, found.rate_hz = audio.kind, audio.rate_hz
         found.channels = (found.channels or 0) + audio.channels
         found.tags = audio.tags

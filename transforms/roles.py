@@ -1,7 +1,9 @@
 """Roles: who speaks on which channel of a stream, as its packets say it and as an installation knows it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+CALL_ROLES = {"agent", "customer"}
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,25 @@ class RoleWords:
             return self.channels
         known = {name.lower(): role for name, role in self.names.items()}
         return tuple(known.get(role.lower(), role) for role in said)
+
+
+def unheard(roles: Sequence[str], channels: int, *, split: bool) -> str:
+    """Why roles of a call do not find their channels, and what follows from it; empty where they do.
+
+    Args:
+        channels: how many there are.
+        split: whether these are kept apart.
+
+    Example:
+        >>> unheard(("agent", "customer"), 1, split=True)
+        "1 channel for agent, customer: who speaks cannot be told, so the call counts as the agent's"
+        >>> unheard(("agent", "customer"), 2, split=True)
+        ''
+    """
+    if not CALL_ROLES & set(roles) or (split and len(roles) == channels):
+        return ""
+    there = f"{channels} channel{'s' * (channels != 1)} for {', '.join(roles)}"
+    if split and len(roles) < channels:
+        return f"{there}: who speaks on the others is not known"
+    mixed = " mixed into one" if channels > 1 else ""
+    return f"{there}{mixed}: who speaks cannot be told, so the call counts as the agent's"

@@ -35,6 +35,7 @@ from moodstream.transforms.features import MusicalContext
 from moodstream.transforms.loudness import Loudness
 from moodstream.transforms.personal import Listener, personal
 from moodstream.transforms.resample import Resample
+from moodstream.transforms.roles import CALL_ROLES
 from moodstream.transforms.rules import Rule
 from moodstream.transforms.talk import Talk, measure_talk
 from moodstream.transforms.track import By, Heard, Part, Rows, Sources, Track, merge, tell
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 GATHER_S = 20  # sound gathered for one call of the networks; the rows do not depend on it
 END = 1 << 40  # beyond the last cell of anything
 CELL_SAMPLES = RATE_HZ * STEP_MS // 1000
-CALL_ROLES = {"agent", "customer"}
 _OF_NOTES = ("symbolic", "fused")  # modalities that notes speak in
 
 _SILENCE, _MUSIC_CELL = ACTIVITIES.index("silence"), ACTIVITIES.index("music")
@@ -417,7 +417,7 @@ class Session:
             taken = [channel.name for channel in self.channels]
             is_told = len(known) == width and len({*known, *taken}) == width + len(taken)
             names = list(known) if is_told else [f"ch{len(taken) + i}" for i in range(width)]
-            roles = [*known, *[None] * width][:width]
+            roles = [*known, *[None] * width][:width] if len(known) <= width else [None] * width
         judged = [may_judge(self.media, role, self.settings) for role in roles]
         channels = [
             Channel(

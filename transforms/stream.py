@@ -25,7 +25,7 @@ from moodstream.transforms.inlet import Gap, Heard, Inlet, Midi
 from moodstream.transforms.live import LiveSession
 from moodstream.transforms.order import WINDOW_MS, Arrival, Turn
 from moodstream.transforms.placing import Placing
-from moodstream.transforms.roles import RoleWords
+from moodstream.transforms.roles import RoleWords, unheard
 from moodstream.transforms.session import Settings, is_call
 from moodstream.transforms.shelf import news
 from moodstream.transforms.streamed import media_type
@@ -313,6 +313,8 @@ class Stream:
             inlet.closed = True
             why = f"{channels} channels with roles {roles!r} beside another part of sound"
             raise self._stranger(part, why)
+        if why := unheard(roles, channels, split=is_split):
+            self.refuse(f"{self.where}/{part[:80]}:roles", PacketError("roles", why))
         if roles:
             self.session.part_roles[part] = roles
             self.session.media = replace(media, roles=(*media.roles, *roles), split=is_split)

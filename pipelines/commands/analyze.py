@@ -27,6 +27,7 @@ ADVICE = {  # what people can do about a dead letter, by its word
     "no_codec": "convert it, e.g. to flac",
     "non_finite": "the samples are not numbers: export the file again",
     "too_long": "raise --max-hours, or cut the file",
+    "roles": "one role for each channel, and --channels split; a call with one side: its role alone",
     "too_wide": "convert it to at most 384 kHz and a few channels",
 }
 

@@ -161,6 +161,37 @@ def test_by_default_the_agents_side_has_no_emotions() -> None:
     assert len(by_role["customer"]["sentiment_by_quarter"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("channels", "role", "word"),
+    [
+        (1, "agent,customer", "1 channel for agent, customer"),
+        (2, "agent", "2 channels for agent mixed into one"),
+    ],
+)
+def test_roles_without_a_channel_are_said(tmp_path: Path, channels: int, role: str, word: str) -> None:
+    samples = heard(4, channels, 3)
+    kind = f"audio/L16;rate={RATE_HZ};channels={channels}"
+    packets = cut("call", l16(samples), kind, [8_000] * 9, RATE_HZ * 2 * channels, role=role)
+    found = {"live": live([record(each, i, START_MS + 40 * i) for i, each in enumerate(packets)], crash=0.2)}
+    with wave.open(str(tmp_path / "call.wav"), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes((samples.T * 32768).astype("<i2").tobytes())
+    (media,) = find_media(
+        [tmp_path / "call.wav"], channels="split" if channels == 1 else "mix", roles=tuple(role.split(","))
+    )
+    rows: Rows = found.setdefault("batch", {})
+    for commit in analyze_media(media, FakeEngine(), Settings()):
+        merge(rows, {name: [table] for name, table in commit.rows.items()})
+    assert {row["reason"] for row in listed(rows, "curve")} == {"role"}
+    for rows in found.values():
+        (letter,) = listed(rows, "dead_letter")
+        assert letter["error"] == "roles"
+        assert word in letter["message"]
+        assert {row["role"] for row in listed(rows, "curve")} == {None}
+
+
 def second(packet: Packet) -> list[Packet]:
     return [packet, Packet(**{**vars(packet), "seq": 1, "data": b"", "final": True})]
 
