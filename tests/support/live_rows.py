@@ -6,6 +6,7 @@ import orjson
 
 from moodstream.models.base import EMOTIONS
 from moodstream.sinks.kafka import partition_of
+from moodstream.transforms.tables import KEYS
 
 Made = dict[str, Any]
 
@@ -118,5 +119,6 @@ def commit(producer: Any, prefix: str, rows: dict[str, list[Made]], partitions: 
     for table, ones in rows.items():
         for row in ones:
             place = partition_of(row["media_id"], partitions)
-            producer.send(prefix + table, orjson.dumps(row), partition=place)
+            key = orjson.dumps([row[column] for column in KEYS[table]])
+            producer.send(prefix + table, orjson.dumps(row), key=key, partition=place)
     producer.commit_transaction()
