@@ -55,10 +55,9 @@ def _open(path: Path, root: Path) -> tuple[IO[bytes], Path] | None:
         number = os.open(path, _FLAGS)
     except (OSError, ValueError):  # ValueError: a name with a zero byte
         return None
-    file = open(number, "rb", buffering=0)  # noqa: SIM115, PTH123 (whoever gets it closes it)
     lies = Path(f"/proc/self/fd/{number}").readlink()
     playable = lies.suffix[1:].lower() in _PLAYABLE
     if playable and lies.is_relative_to(root) and stat.S_ISREG(os.fstat(number).st_mode):
-        return file, lies
-    file.close()
+        return open(number, "rb", buffering=0), lies  # noqa: SIM115, PTH123 (whoever gets it closes it)
+    os.close(number)
     return None
