@@ -194,7 +194,7 @@ def _tell(looked: "Iterable[Looked]") -> int:
     """Print what was looked at; how much is left."""
     left = 0
     for one in looked:
-        found = f"{one.left:,} LEFT" if one.left else "nothing left"
-        click.echo(f"  {one.place:<24} {one.searched:<48} {found}{f': {one.why}' if one.why else ''}")
+        found = f"{one.left:,} LEFT: {one.why}" if one.left else one.why or "nothing left"
+        click.echo(f"  {one.place:<24} {one.searched:<48} {found}")
         left += one.left
     return left
