@@ -56,16 +56,18 @@ def measure(
     prefix = "bench."
     topics = [TopicPlan(Topics(prefix).of(name), PARTITIONS, {}) for name in TABLES]
     create_topics(Cluster(broker.bootstrap), topics)
-    begin = multiprocessing.get_context("spawn").Process
+    context = multiprocessing.get_context("spawn")
+    begin, ready = context.Process, context.Barrier(3)
     sent, seen = folder / "sent.json", folder / "seen.json"
     options = ["--lake", str(folder / "lake"), "--bootstrap", broker.bootstrap, "--out-prefix", prefix]
     with serving(options) as service:
         others = [
-            begin(target=produce, args=(broker.bootstrap, prefix, calls, sides, seconds, sent)),
-            begin(target=browse, args=(service.port, browsers, seconds + 5, seen)),
+            begin(target=produce, args=(broker.bootstrap, prefix, calls, sides, seconds, sent, ready)),
+            begin(target=browse, args=(service.port, browsers, seconds + 5, seen, ready)),
         ]
         for one in others:
             one.start()
+        ready.wait()
         used_s, began_s = service.cpu_s(), time.monotonic()
         memory = watch(service, seconds)
         used_s, took_s = service.cpu_s() - used_s, time.monotonic() - began_s
@@ -94,6 +96,7 @@ def measure(
         "doubled": sum(one["doubled"] for one in browsed),
         "commits_late_ms_p95": round(1000 * told["late_s_p95"], 1),
         "service_core": round(used_s / took_s, 3),
+        "load_average": os.getloadavg(),
         "memory": judged(memory),
         "memory_over_time": memory[:: max(1, len(memory) // 60)],
     }

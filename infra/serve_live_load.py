@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def call(number: int) -> str:
     return f"calls/{number:05d}"
 
 
-def produce(bootstrap: str, prefix: str, calls: int, sides: int, seconds: float, out: Path) -> None:
+def produce(
+    bootstrap: str, prefix: str, calls: int, sides: int, seconds: float, out: Path, ready: Barrier
+) -> None:
     """Commit rows at their times; writes when each step of each slot was committed, and how late it began."""
     producer = KafkaProducer(
         bootstrap_servers=bootstrap, transactional_id=f"{prefix}bench", acks="all", linger_ms=0
@@ -103,6 +106,7 @@ def produce(bootstrap: str, prefix: str, calls: int, sides: int, seconds: float,
     committed: dict[str, float] = {}
     late_s: list[float] = []
     channels = ("customer", "agent")[:sides]
+    ready.wait()
     began_s = time.time()
     for turn in range(int(seconds / STEP_S * SLOTS)):
         step, slot = divmod(turn, SLOTS)
@@ -174,7 +178,7 @@ class Browser:
                     self.take(fields[b"event"], fields[b"data"], now_s)
 
 
-def browse(port: int, browsers: int, seconds: float, out: Path) -> None:
+def browse(port: int, browsers: int, seconds: float, out: Path, ready: Barrier) -> None:
     """Follow all calls for a while; writes what came when."""
     found = [Browser() for _ in range(browsers)]
 
@@ -183,6 +187,7 @@ def browse(port: int, browsers: int, seconds: float, out: Path) -> None:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(*(browser.follow(port) for browser in found))
 
+    ready.wait()
     asyncio.run(run())
     told = [
         {name: getattr(one, name) for name in ("seen", "events", "rows", "lost", "doubled", "bytes")}

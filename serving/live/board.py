@@ -211,7 +211,7 @@ class Board:
                 self._close(self._calls[other], now_s)  # it came back: what was before is over
             while len(self._calls) >= self.max_calls:
                 self._forget(min(self._calls, key=lambda one: self._calls[one].last_s))
-            head = b'{"media_id":%s,"take":%d,"position_ms":' % (orjson.dumps(key[0]), key[1])
+            head = b'{"media_id":%s,"take":%d,"position_ms":' % (kept(key[0]), key[1])
             call = self._calls[key] = _Running(*key, head, now_s)
         call.last_s = max(call.last_s, now_s)
         return call
@@ -243,7 +243,7 @@ class Board:
             return channel if channel.rank == rank else None
         if channel is None and len(call.channels) >= MAX_CHANNELS:
             return None
-        head = orjson.dumps({"channel": name, "role": row["role"], "modality": row["modality"]})
+        head = kept({"channel": name, "role": row["role"], "modality": row["modality"]})
         channel = call.channels[name] = _Channel(head[:-1] + b',"rows":[', rank)
         return channel
 
@@ -253,7 +253,7 @@ class Board:
         known = told.get(key)
         if known is not None and known.revision > row["revision"]:
             return
-        data = orjson.dumps({name: value for name, value in row.items() if name not in _HIDDEN})
+        data = kept({name: value for name, value in row.items() if name not in _HIDDEN})
         if known is not None and known.data == data:
             return
         told[key] = _Told(row["revision"], row["end_ms"], row["is_final"], data)
@@ -288,7 +288,7 @@ def cell(row: Mapping[str, Any]) -> bytes:
         >>> cell(nothing | {"start_ms": 500, "activity": "silence", "reason": "silence", "is_final": True})
         b'[500,null,null,null,null,"silence",null,"silence",true]'
     """
-    return orjson.dumps(
+    return kept(
         (
             row["start_ms"],
             _short(row["valence"], _PLACES),
@@ -301,6 +301,11 @@ def cell(row: Mapping[str, Any]) -> bytes:
             row["is_final"],
         )
     )
+
+
+def kept(value: Any) -> bytes:
+    """JSON that is to stay: what orjson gives has room for 4 KiB, however short it is."""
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def _short(value: float | None, places: int) -> float | None:
@@ -323,4 +328,4 @@ def _piece(call: _Running, *, fresh: bool) -> bytes:
 
 
 def _closed(call: _Running) -> bytes:
-    return orjson.dumps((call.name, call.take))
+    return kept((call.name, call.take))

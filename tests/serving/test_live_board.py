@@ -1,6 +1,7 @@
 """The board: what is told, what is kept, what is forgotten."""
 
 import itertools
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -202,3 +203,16 @@ def test_no_changes_without_rows(rows: list[dict[str, Any]]) -> None:
     on.put("curve", rows, 0)
     assert on.is_changed == bool(rows)
     assert bool(on.take()) == bool(rows)
+
+
+def test_a_row_costs_no_more_than_its_size() -> None:
+    """Half a million rows are kept for 4,000 calls."""
+    on = Board()
+    rows = [curve(f"call-{number}", at) for at in range(0, 5_000, 500) for number in range(200)]
+    tracemalloc.start()
+    try:
+        on.put("curve", rows, 0)
+        bytes_each = tracemalloc.get_traced_memory()[0] / len(rows)
+    finally:
+        tracemalloc.stop()
+    assert bytes_each < 700
