@@ -11,6 +11,7 @@ each (`STEPS`), so what a step misses the next one makes good; 255 says that the
 look at several seconds of sound, so they move little in half a second: the error is some .005.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,15 @@ class Cells:
         return Cells(
             at, self.codes[np.arange(at[-1]) + np.repeat(begin - at[:-1], np.diff(at))], self.first[rows]
         )
+
+
+def join(parts: Sequence[Cells]) -> Cells:
+    """Curves one after the other."""
+    return Cells(
+        starts(np.concatenate([np.zeros(0, np.int64), *(np.diff(part.at) for part in parts)])),
+        np.concatenate([np.zeros(0, np.uint8), *(part.codes for part in parts)]),
+        np.concatenate([np.zeros((0, 2), np.int8), *(part.first for part in parts)]),
+    )
 
 
 def starts(lengths: npt.NDArray[Any]) -> Int64:
@@ -124,11 +134,12 @@ def decode(cells: Cells) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
     values = np.empty((2, len(cells.codes)), np.int16)
     lengths = np.diff(cells.at)
     some = lengths > 0
+    begin = cells.at[:-1][some]
     for dimension, steps in enumerate((STEP_VALENCE, STEP_AROUSAL)):
-        walked = np.cumsum(steps[cells.codes], dtype=np.int32)
-        before = np.append(0, walked)[cells.at[:-1]]
-        offset = cells.first[:, dimension] - before
-        values[dimension] = walked + np.repeat(offset[some], lengths[some])
+        step = steps[cells.codes]
+        walked = np.cumsum(step, dtype=np.int16, out=values[dimension])  # may run over, and back again
+        offset = cells.first[some, dimension] - (walked[begin] - step[begin])
+        walked += np.repeat(offset, lengths[some])
     return values, cells.codes != UNKNOWN
 
 

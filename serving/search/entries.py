@@ -19,14 +19,27 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 
 from moodstream.models.base import QUADRANTS
-from moodstream.serving.search.arcs import UNIT, Cells, Float, Int8, decode, encode, filled, points, starts
+from moodstream.serving.search.arcs import (
+    UNIT,
+    Cells,
+    Float,
+    Int8,
+    decode,
+    encode,
+    filled,
+    join,
+    points,
+    starts,
+)
 from moodstream.serving.search.questions import NUMBERS, WORDS
 
 BINS = 32
@@ -59,6 +72,11 @@ class Entries:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    @cached_property
+    def searchable(self) -> Mapping[str, pl.Series]:
+        """The strings as Polars looks for words in them, six times as quickly as Arrow."""
+        return {name: pl.Series(name, texts) for name, texts in self.texts.items()}
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> "Entries":
         """Some of them, in the order asked for."""
@@ -173,11 +191,7 @@ def concat(parts: Sequence[Entries]) -> Entries:
         return Entries(nothing, cells, none, {name: pa.array([], pa.string()) for name in TEXTS})
     if len(parts) == 1:
         return parts[0]
-    cells = Cells(
-        starts(np.concatenate([np.diff(part.cells.at) for part in parts])),
-        np.concatenate([part.cells.codes for part in parts]),
-        np.concatenate([part.cells.first for part in parts]),
-    )
+    cells = join([part.cells for part in parts])
     words: dict[str, tuple[Array, tuple[str | None, ...]]] = {}
     for column in WORDS:
         names = tuple(dict.fromkeys(name for part in parts for name in part.words[column][1]))

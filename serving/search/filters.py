@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from moodstream.serving.search.entries import Entries
 from moodstream.serving.search.questions import NUMBERS, Filters
@@ -36,11 +35,11 @@ def passing(entries: Entries, filters: Filters) -> Mask:
 
 def _holding(entries: Entries, column: str, pattern: str, mask: Mask) -> Mask:
     """Of the entries that pass so far, those with a text in a column."""
+    texts = entries.searchable[column]
     rows = np.flatnonzero(mask)
-    texts = entries.texts[column]
     if len(rows) < len(mask) / 4:
-        texts = texts.take(rows)
         found = np.zeros(len(mask), np.bool_)
-        found[rows] = pc.match_substring(texts, pattern).to_numpy(zero_copy_only=False)
+        found[rows] = texts.gather(rows).str.contains(pattern, literal=True).to_numpy()
         return found
-    return mask & pc.match_substring(texts, pattern).to_numpy(zero_copy_only=False)
+    holding: Mask = mask & texts.str.contains(pattern, literal=True).to_numpy()
+    return holding

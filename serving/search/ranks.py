@@ -10,15 +10,27 @@ all tracks reach `exact`; `floor`, where there is one, says what `exact` cannot 
 Conventions: as in `entries.py`; `bins` are in [-1, 1] here, [64, n] with valence first.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from moodstream.models.base import QUADRANTS, STEP_MS
 from moodstream.serving.search import dtw
-from moodstream.serving.search.arcs import FINE, UNIT, Cells, Float, decode, filled, levels, points, starts
+from moodstream.serving.search.arcs import (
+    FINE,
+    UNIT,
+    Cells,
+    Float,
+    Int8,
+    decode,
+    filled,
+    levels,
+    points,
+    starts,
+)
 from moodstream.serving.search.entries import BINS, TERMS, Entries, sketch_of
 from moodstream.serving.search.questions import NUMBERS, Arc, InQuadrant, Like, MovedBy, Near, Rises, What
 
@@ -27,6 +39,17 @@ STEP_S = STEP_MS / 1000
 FEWEST_ESTIMATES = 10  # to which a line is fitted
 BEGINNING = 10  # cells: where a track begins, and over how long it is looked at later
 NOTHING = np.float32(np.inf)
+_HALF, _MOST = 63.5, 32_767  # bins at half their precision, whose squares fit into 16 bits
+_SOFT = 0.08  # bins are means: near the edge of a circle they count in part
+
+
+@dataclass(frozen=True, eq=False)
+class Few:
+    """What is looked at exactly of n tracks, of any shards."""
+
+    cells: Cells
+    comparable: npt.NDArray[np.bool_]  # [n] whether there is an arc
+    quadrants: npt.NDArray[np.uint16]  # [4, n]
 
 
 class Rank(Protocol):
@@ -35,8 +58,8 @@ class Rank(Protocol):
     def rough(self, entries: Entries) -> Float:
         """[n] from what is quick to look at."""
 
-    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        """[len(rows)] what the answer says."""
+    def exact(self, few: Few) -> Float:
+        """[n] what the answer says."""
 
     def why(self, value: float) -> str:
         """The answer's number in words."""
@@ -99,14 +122,14 @@ class ArcRank:
             arcs = arcs - arcs.mean(axis=1, keepdims=True)
         return dtw.distances(self.bins, arcs)
 
-    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        cells = entries.cells.take(rows)
+    def exact(self, few: Few) -> Float:
+        cells = few.cells
         curve, _ = filled(cells)
         arcs = points(cells.at, curve, POINTS)
         if self.removed:
             arcs -= levels(cells.at, curve)[:, None]
         found = dtw.distances(self.query, arcs)
-        found[~entries.arrays["comparable"][rows]] = NOTHING
+        found[~few.comparable] = NOTHING
         return found
 
     def floor(self, bins: Float) -> Float:
@@ -152,11 +175,11 @@ class RiseRank:
             np.add(found, part, out=found)
         return found
 
-    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        cells = entries.cells.take(rows)
+    def exact(self, few: Few) -> Float:
+        cells = few.cells
         values, known = decode(cells)
         lengths = np.diff(cells.at)
-        owner = np.repeat(np.arange(len(rows)), lengths)
+        owner = np.repeat(np.arange(len(cells)), lengths)
         share = (np.arange(len(owner)) - cells.at[owner]) / lengths[owner]  # of the cell's start
         value = values[self._dimension] / UNIT
         inside = known & (share >= self.asked.start - 1e-9) & (share < self.asked.end - 1e-9)
@@ -165,7 +188,7 @@ class RiseRank:
         def total(
             which: npt.NDArray[np.bool_], of: npt.NDArray[np.float64] | None = None
         ) -> npt.NDArray[np.float64]:
-            return np.bincount(owner[which], None if of is None else of[which], len(rows)).astype(np.float64)
+            return np.bincount(owner[which], None if of is None else of[which], len(cells)).astype(np.float64)
 
         count, count_before = total(inside), total(before)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -191,32 +214,31 @@ class NearRank:
         self.asked = asked
 
     def rough(self, entries: Entries) -> Float:
-        bins = entries.arrays["bins"]
-        inner, outer = (max(0.0, self.asked.radius + edge) ** 2 * UNIT**2 for edge in (-0.08, 0.08))
-        found = np.zeros(len(entries), np.float32)
-        apart, along = (np.empty(len(entries), np.float32) for _ in range(2))
-        for place in range(BINS):
-            np.subtract(bins[place], np.float32(self.asked.valence * UNIT), out=apart)
-            np.multiply(apart, apart, out=apart)
-            np.subtract(bins[BINS + place], np.float32(self.asked.arousal * UNIT), out=along)
-            np.multiply(along, along, out=along)
-            np.add(apart, along, out=apart)
-            np.minimum(apart, np.float32(outer), out=apart)
-            np.maximum(apart, np.float32(inner), out=apart)
+        wanted = np.rint(np.array([self.asked.valence, self.asked.arousal]) * _HALF).astype(np.int16)
+        edges = [max(0.0, self.asked.radius + edge) * _HALF for edge in (-_SOFT, _SOFT)]
+        inner, outer = (min(round(edge**2), _MOST) for edge in edges)
+        scale = max(0, (outer - inner).bit_length() - 10)  # 32 of these fit into 16 bits
+        found = np.zeros(len(entries), np.int16)
+        for apart in _squares(entries.arrays["bins"], wanted[0], wanted[1], range(BINS)):
+            np.minimum(apart, np.int16(outer), out=apart)
+            np.maximum(apart, np.int16(inner), out=apart)
+            np.subtract(apart, np.int16(inner), out=apart)
+            np.right_shift(apart, scale, out=apart)
             np.add(found, apart, out=found)
-        share = (found - BINS * outer) / (BINS * (outer - inner))  # minus the share of the track that is near
-        known: Float = share * entries.arrays["duration_ms"] * _number(entries, "estimated_share")
-        return known.astype(np.float32)
+        far = max(1, (outer - inner) >> scale) * BINS
+        near = found.astype(np.float32) / np.float32(far) - 1  # minus the share of the track that is near
+        seconds: Float = near * _number(entries, "duration_s") * _number(entries, "estimated_share")
+        return seconds
 
-    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        cells = entries.cells.take(rows)
+    def exact(self, few: Few) -> Float:
+        cells = few.cells
         values, known = decode(cells)
         valence, arousal = values / np.float32(UNIT)
         square = (valence - np.float32(self.asked.valence)) ** 2 + (
             arousal - np.float32(self.asked.arousal)
         ) ** 2
-        counted = starts((square <= np.float32(self.asked.radius**2)) & known)
-        seconds = (counted[cells.at[1:]] - counted[cells.at[:-1]]) * STEP_S
+        near = (square <= np.float32(self.asked.radius**2)) & known
+        seconds = np.add.reduceat(near, cells.at[:-1], dtype=np.int32) * STEP_S
         return np.where(seconds >= self.asked.seconds, -seconds, NOTHING).astype(np.float32)
 
     def why(self, value: float) -> str:
@@ -233,27 +255,20 @@ class MovedRank:
 
     def rough(self, entries: Entries) -> Float:
         bins = entries.arrays["bins"]
-        step_s = entries.arrays["duration_ms"] / np.float32(1000 * BINS)
-        found = np.zeros(len(entries), np.float32)
-        apart, along = (np.empty(len(entries), np.float32) for _ in range(2))
-        for place in range(1, BINS):
-            there = step_s * np.float32(place + 0.5) <= self.asked.second
-            if not there.any():
-                break
-            np.subtract(bins[place], bins[0], out=apart, dtype=np.float32)
-            np.multiply(apart, apart, out=apart)
-            np.subtract(bins[BINS + place], bins[BINS], out=along, dtype=np.float32)
-            np.multiply(along, along, out=along)
-            np.add(apart, along, out=apart)
-            np.multiply(apart, there, out=apart)
+        step_s = _number(entries, "duration_s") / np.float32(BINS)
+        last = np.clip(self.asked.second / np.maximum(step_s, 1e-3) - 0.5, 0, BINS).astype(np.int8)
+        found = np.zeros(len(entries), np.int16)
+        places = range(1, min(BINS, int(last.max(initial=0)) + 1))
+        for place, apart in zip(places, _squares(bins, bins[0] >> 1, bins[BINS] >> 1, places), strict=True):
+            np.multiply(apart, last >= place, out=apart)
             np.maximum(found, apart, out=found)
-        return np.negative(found)
+        return -found.astype(np.float32)
 
-    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        cells = entries.cells.take(rows)
+    def exact(self, few: Few) -> Float:
+        cells = few.cells
         curve, _ = filled(cells)
         lengths = np.diff(cells.at)
-        owner = np.repeat(np.arange(len(rows)), lengths)
+        owner = np.repeat(np.arange(len(cells)), lengths)
         place = np.arange(len(owner)) - cells.at[owner]
         looked = (place >= 2 * BEGINNING - 1) & (place < self.asked.second / STEP_S)
         square = np.zeros(len(owner))
@@ -263,7 +278,7 @@ class MovedRank:
             ends = np.flatnonzero(looked)
             recent = area[ends + 1] - area[ends + 1 - BEGINNING]
             square[ends] += ((recent - begin[owner[ends]]) / (BEGINNING * FINE)) ** 2
-        most = np.maximum.reduceat(square, cells.at[:-1]) if len(rows) else square
+        most = np.maximum.reduceat(square, cells.at[:-1]) if len(cells) else square
         return np.where(most > 0, -np.sqrt(most), NOTHING).astype(np.float32)
 
     def why(self, value: float) -> str:
@@ -280,8 +295,8 @@ class QuadrantRank:
     def rough(self, entries: Entries) -> Float:
         return self._value(entries.arrays["quadrants"][self._place])
 
-    def exact(self, entries: Entries, rows: npt.NDArray[np.int64]) -> Float:
-        return self._value(entries.arrays["quadrants"][self._place, rows])
+    def exact(self, few: Few) -> Float:
+        return self._value(few.quadrants[self._place])
 
     def _value(self, share: npt.NDArray[np.uint16]) -> Float:
         enough = share >= round(self.asked.share * 65535)
@@ -289,6 +304,29 @@ class QuadrantRank:
 
     def why(self, value: float) -> str:
         return f"in {self.asked.name} for {-value:.0%} of the estimated time"
+
+
+def _squares(
+    bins: Int8,
+    valence: npt.NDArray[Any] | np.int16,
+    arousal: npt.NDArray[Any] | np.int16,
+    places: Iterable[int],
+) -> Iterator[npt.NDArray[np.int16]]:
+    """Squared distances of some bins from points, in halves of a 127th so that they fit into 16 bits. [n]
+
+    What is given is overwritten by the next.
+    """
+    n = bins.shape[1]
+    apart, along, half = np.empty(n, np.int16), np.empty(n, np.int16), np.empty(n, np.int8)
+    for place in places:
+        np.right_shift(bins[place], 1, out=half)
+        np.subtract(half, valence, out=apart, dtype=np.int16)
+        np.multiply(apart, apart, out=apart)
+        np.right_shift(bins[BINS + place], 1, out=half)
+        np.subtract(half, arousal, out=along, dtype=np.int16)
+        np.multiply(along, along, out=along)
+        np.add(apart, along, out=apart)
+        yield apart
 
 
 def rank_of(what: What, arc: Callable[[Like], Float]) -> Rank:

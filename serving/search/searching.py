@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from moodstream.serving.search.arcs import UNIT, Float, Int64
+from moodstream.serving.search.arcs import UNIT, Float, Int64, join
 from moodstream.serving.search.entries import Entries, key_of
 from moodstream.serving.search.filters import Mask, passing
 from moodstream.serving.search.questions import Like, NotIndexedError, Question
-from moodstream.serving.search.ranks import NOTHING, ArcRank, arc_of, rank_of
+from moodstream.serving.search.ranks import NOTHING, ArcRank, Few, arc_of, rank_of
 
 ROUGH, CLOSER = 8000, 160  # arcs: tracks that go on to the closer and to the exact look
 AT_ONCE = 1000  # arcs, exactly: tracks between two looks at whether any further one can be better
-CURVES = 1500  # other questions: tracks that go on to the exact look
-_MOST_CELLS, _MOST_TRACKS = 2_000_000, 256  # looked at exactly at once
+CURVES = 600  # other questions: tracks that go on to the exact look
+_MOST_CELLS, _MOST_TRACKS = 2_000_000, 300  # looked at exactly at once
 
 
 @dataclass(frozen=True)
@@ -168,21 +168,33 @@ class Search:
 
     def _exact(self, places: Int64) -> list[Hit]:
         """Look at some tracks exactly: those that qualify, in order."""
-        hits = []
-        for number, rows in self._by_shard(places):
-            entries = self._shards[number]
-            cells = np.cumsum(np.diff(entries.cells.at)[rows])
-            begin = 0
-            while begin < len(rows):
-                self._between()
-                before = cells[begin - 1] if begin else 0
-                end = int(np.searchsorted(cells, before + _MOST_CELLS, "right"))
-                end = min(max(end, begin + 1), begin + _MOST_TRACKS)
-                values = self.rank.exact(entries, rows[begin:end])
-                pairs = zip(values.tolist(), rows[begin:end].tolist(), strict=True)
-                hits += [Hit(value, number, row) for value, row in pairs if value < NOTHING]
-                begin = end
+        hits: list[Hit] = []
+        lengths = [np.diff(self._shards[number].cells.at)[rows] for number, rows in self._by_shard(places)]
+        cells = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))
+        begin = 0
+        while begin < len(places):
+            self._between()
+            before = cells[begin - 1] if begin else 0
+            end = int(np.searchsorted(cells, before + _MOST_CELLS, "right"))
+            end = min(max(end, begin + 1), begin + _MOST_TRACKS)
+            some = places[begin:end]
+            values = self.rank.exact(self._few(some))
+            shards = np.searchsorted(self._at, some, "right") - 1
+            rows = some - self._at[shards]
+            fits = values < NOTHING
+            found = zip(values[fits].tolist(), shards[fits].tolist(), rows[fits].tolist(), strict=True)
+            hits += [Hit(*one) for one in found]
+            begin = end
         return self._sorted(hits)
+
+    def _few(self, places: Int64) -> Few:
+        """What is looked at exactly."""
+        parts = [(self._shards[number], rows) for number, rows in self._by_shard(places)]
+        return Few(
+            join([entries.cells.take(rows) for entries, rows in parts]),
+            np.concatenate([entries.arrays["comparable"][rows] for entries, rows in parts]),
+            np.concatenate([entries.arrays["quadrants"][:, rows] for entries, rows in parts], axis=1),
+        )
 
     def _sorted(self, hits: list[Hit]) -> list[Hit]:
         def order(hit: Hit) -> tuple[float, int, int, str]:
