@@ -5,6 +5,10 @@ and after a restart the same record comes again. So a small file says which reco
 finds one there knows what its predecessor died of. A record that was in hand at two deaths, and not worked
 off in between, is not taken a third time: it becomes a dead letter.
 
+The networks hear many records at once, so who dies there knows only which ones these were. The next start
+works these off one by one (`careful`), and from then on it is known whose fault it is: what kills in the
+networks costs one death more.
+
 The file is shared memory, so taking a record costs a microsecond and the file is right whatever kills the
 process. It is on this machine only: on another one, a record has two more tries.
 
@@ -19,7 +23,9 @@ from pathlib import Path
 
 DEATHS = 2  # that a record may cost
 _MOST = 64  # records remembered
-_HEAD = struct.Struct("<8s?QQ")  # magic, whether a record is in hand, its offset and stamp
+_HEAD = struct.Struct("<8sBQQ")  # magic, what is in hand, the record's offset and stamp
+_NOTHING, _RECORD, _BATCH = range(3)
+_CAREFUL = struct.Struct("<Q")  # at the end of the file
 _DEATH = struct.Struct("<QQI")
 _MAGIC = b"inhand 1"
 _SIZE = 4_096
@@ -52,6 +58,7 @@ class InHand:
 
     def __init__(self, folder: str, name: str) -> None:
         self._deaths: dict[tuple[int, int], int] = {}
+        self.careful = 0  # records before this one are to be worked off one by one
         self._map: mmap.mmap | None = None
         if not folder:
             return
@@ -78,13 +85,26 @@ class InHand:
     def take(self, offset: int, time_ms: int) -> None:
         """A record is worked off from now on."""
         if self._map is not None:
-            _HEAD.pack_into(self._map, 0, _MAGIC, True, offset, time_ms)
+            _HEAD.pack_into(self._map, 0, _MAGIC, _RECORD, offset, time_ms)
+
+    def take_all(self, position: int) -> None:
+        """The networks hear from now on what came of records before this one."""
+        if self._map is not None:
+            _HEAD.pack_into(self._map, 0, _MAGIC, _BATCH, position, 0)
+
+    def done_all(self, position: int) -> None:
+        """They have heard it, and this process lives."""
+        if self._map is not None:
+            _HEAD.pack_into(self._map, 0, _MAGIC, _NOTHING, 0, 0)
+            if 0 < self.careful <= position:
+                self.careful = 0
+                _CAREFUL.pack_into(self._map, _SIZE - _CAREFUL.size, 0)
 
     def done(self, offset: int, time_ms: int) -> None:
         """It is worked off, and this process lives."""
         if self._map is None:
             return
-        _HEAD.pack_into(self._map, 0, _MAGIC, False, 0, 0)
+        _HEAD.pack_into(self._map, 0, _MAGIC, _NOTHING, 0, 0)
         if self._deaths.get((offset, time_ms), DEATHS) < DEATHS:  # it was somebody else who killed
             del self._deaths[offset, time_ms]
             self._write(self._map)
@@ -98,7 +118,12 @@ class InHand:
                 at += _DEATH.size
                 if deaths:
                     self._deaths[place[0], place[1]] = deaths
-            if in_hand:
+            (self.careful,) = _CAREFUL.unpack_from(kept, _SIZE - _CAREFUL.size)
+            if in_hand == _BATCH:
+                self.careful = max(self.careful, offset)
+                _CAREFUL.pack_into(kept, _SIZE - _CAREFUL.size, self.careful)
+                _log.warning("records before %d were in hand together when the process died", offset)
+            if in_hand == _RECORD:
                 deaths = self._deaths.pop((offset, time_ms), 0) + 1
                 self._deaths[offset, time_ms] = deaths
                 _log.warning("record %d was in hand when the process died (%d)", offset, deaths)
@@ -110,4 +135,4 @@ class InHand:
         rows = [(*place, deaths) for place, deaths in self._deaths.items()]
         rows += [(0, 0, 0)] * (_MOST - len(rows))
         body = b"".join(_DEATH.pack(*row) for row in rows)
-        kept[: _HEAD.size + len(body)] = _HEAD.pack(_MAGIC, False, 0, 0) + body
+        kept[: _HEAD.size + len(body)] = _HEAD.pack(_MAGIC, _NOTHING, 0, 0) + body

@@ -161,9 +161,13 @@ class _Gone:
 
 def work_off(partitions: Sequence["Partition"]) -> None:
     """Let the networks hear what the streams of some partitions have gathered, as one batch."""
-    due = [partition.take_due() for partition in partitions]
-    for partition, rows in zip(partitions, work(due), strict=True):
+    busy = [partition for partition in partitions if partition.is_due]
+    for partition in busy:
+        partition.hand.take_all(partition.position)
+    due = [partition.take_due() for partition in busy]
+    for partition, rows in zip(busy, work(due), strict=True):
         partition.add(rows)
+        partition.hand.done_all(partition.position)
 
 
 class Partition:
@@ -198,7 +202,7 @@ class Partition:
         self._open: dict[str, _Held] = {}
         self._gone: dict[str, _Gone] = {}
         self._deadlines: list[tuple[int, str]] = []
-        self._hand = InHand(timing.in_hand, f"{topic}-{number}")
+        self.hand = InHand(timing.in_hand, f"{topic}-{number}")
         self._rows: Rows = {}
         self._due: dict[str, LiveSession] = {}  # sessions that have gathered what is to be worked off
         self._touched: set[str] = set()  # open streams that changed since they were saved
@@ -253,6 +257,11 @@ class Partition:
         if self._deadlines and self._deadlines[0][0] <= now_ms:
             self.clock_ms = now_ms
             self._expire(self.position, forced=True)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything for the networks."""
+        return bool(self._due)
 
     def take_due(self) -> list[LiveSession]:
         """The sessions that have something to work off; whoever asks does it."""
@@ -347,17 +356,20 @@ class Partition:
                 return
             held = self._begin(media_id, record, gone.take + 1 if gone else 0, packet.pts_ms)
         stream = self._awake(media_id, held)
-        if self._hand.is_poison(record.offset, record.time_ms):
+        if self.hand.is_poison(record.offset, record.time_ms):
             stream.last_ms = max(stream.last_ms, record.time_ms)
             stream.refuse(
                 f"{self.name}/{record.offset}",
                 PacketError("poison", f"the process died of it {DEATHS} times"),
             )
         else:
-            self._hand.take(record.offset, record.time_ms)
+            self.hand.take(record.offset, record.time_ms)
             stream.push(Arrival(packet, record.time_ms, record.offset))
-            self._hand.done(record.offset, record.time_ms)
         self._settle(media_id, held, record.offset + 1)
+        if self.committed <= record.offset < self.hand.careful and media_id in self._due:
+            (rows,) = work([[self._due.pop(media_id)]])
+            self.add(rows)
+        self.hand.done(record.offset, record.time_ms)
 
     def _is_late(self, gone: _Gone, part: str, seq: int) -> bool:
         """Whether a packet belongs to a stream that is over, having come once before."""
