@@ -34,6 +34,18 @@ prefix_option = click.option(
 )
 
 
+def topic_option(command: F) -> F:
+    """Adds --in to a command, which gets it as `topic`."""
+    return click.option("--in", "topic", metavar="TOPIC", required=True, help="The topic of packets.")(
+        command
+    )
+
+
+def group_option(help: str, name: str = "--group", default: str = "moodstream") -> Callable[[F], F]:
+    """Adds --group, or what it is called, to a command."""
+    return click.option(name, default=default, show_default=True, help=help)
+
+
 def cluster_of(bootstrap: str, kafka: tuple[str, ...]) -> "Cluster":
     """The cluster that the options name.
 

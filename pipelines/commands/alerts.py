@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from moodstream.pipelines.kafka_options import kafka_options, prefix_option
+from moodstream.pipelines.kafka_options import cluster_of, group_option, kafka_options, prefix_option
 from moodstream.pipelines.live_file import config_option
 from moodstream.pipelines.operations import logs
 
@@ -43,11 +43,10 @@ from moodstream.pipelines.operations import logs
     show_default=True,
     help="For one alert, with growing pauses (two minutes in all); 0: for ever.",
 )
-@click.option(
+@group_option(
+    "In whose name positions are kept. Processes of one group share the alerts.",
     "--alerts-group",
-    default="moodstream.alerts",
-    show_default=True,
-    help="In whose name positions are kept. Processes of one group share the alerts.",
+    "moodstream.alerts",
 )
 @click.option(
     "--from",
@@ -85,7 +84,6 @@ def alerts(
     moodstream alerts --bootstrap localhost:9092 --webhook https://desk.example/hook --secret @secret.txt
     """
     from moodstream.pipelines.alerting import AlertConfig, Alerting
-    from moodstream.pipelines.kafka_options import cluster_of
     from moodstream.pipelines.live import stopping
     from moodstream.sinks.kafka import Topics
     from moodstream.sinks.webhook import Webhook

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import click
 
-from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.kafka_options import (
+    cluster_of,
+    group_option,
+    kafka_options,
+    prefix_option,
+    topic_option,
+)
 from moodstream.pipelines.listening import listening_options
 from moodstream.pipelines.live_file import config_option, current
 from moodstream.pipelines.operations import logs, operation_options
@@ -25,12 +31,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 @click.command(no_args_is_help=True)
 @config_option
 @kafka_options
-@click.option("--in", "topic", metavar="TOPIC", required=True, help="The topic of packets.")
-@click.option(
-    "--group",
-    default="moodstream",
-    show_default=True,
-    help="In whose name positions are kept. A second process with the same group and partitions takes over.",
+@topic_option
+@group_option(
+    "In whose name positions are kept. A second process with the same group and partitions takes over."
 )
 @prefix_option
 @click.option(

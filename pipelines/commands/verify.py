@@ -2,7 +2,13 @@
 
 import click
 
-from moodstream.pipelines.kafka_options import cluster_of, kafka_options, prefix_option
+from moodstream.pipelines.kafka_options import (
+    cluster_of,
+    group_option,
+    kafka_options,
+    prefix_option,
+    topic_option,
+)
 from moodstream.pipelines.live_file import config_option, current
 
 EXIT_MISSING = 3
@@ -11,8 +17,8 @@ EXIT_MISSING = 3
 @click.command(no_args_is_help=True)
 @config_option
 @kafka_options
-@click.option("--in", "topic", metavar="TOPIC", required=True, help="The topic of packets.")
-@click.option("--group", default="moodstream", show_default=True, help="The group of the live run.")
+@topic_option
+@group_option("The group of the live run.")
 @prefix_option
 @click.option(
     "--new-partitions",
