@@ -312,7 +312,9 @@ def test_live_board_puts_alerts_first_and_says_them(service: tuple[str, Any], op
     page.wait_for_selector(".closeup .plane")
     page.click("text=Calls as a table")
     assert page.locator("table.data tbody tr").count() == 40
+    page.focus(".board")
     page.keyboard.press("Escape")
+    assert page.locator(".closeup").count() == 0
 
 
 def test_live_board_comes_back_after_the_line_was_cut(open_page: OpenPage) -> None:

@@ -28,7 +28,8 @@ export class Lanes {
     this.tall = at;
     this.under = new Surface((c, w) => this.draw(c, w), { height: at, "aria-hidden": "true" });
     this.over = new Surface((c, w) => this.mark(c, w), { height: at, "aria-hidden": "true" });
-    this.el = h("div", { class: "lanes", role: "slider", tabindex: 0, "aria-label": label, "aria-valuemin": 0, "aria-valuemax": Math.round(owner.duration / 1000) }, this.under.canvas, this.over.canvas);
+    const slider = { role: "slider", tabindex: 0, "aria-valuemin": 0, "aria-valuenow": 0, "aria-valuemax": Math.round(owner.duration / 1000) };
+    this.el = h("div", { class: "lanes", "aria-label": label, ...(owner.now === null ? { role: "img" } : slider) }, this.under.canvas, this.over.canvas);
     this.pointer();
   }
   right(width) { return width - RIGHT; }
@@ -96,6 +97,6 @@ export class Lanes {
     el.addEventListener("pointerleave", () => { this.cross = undefined; this.over.invalidate(); tip(null); });
     el.addEventListener("pointercancel", () => { down = this.brush = null; });
     el.addEventListener("dblclick", () => this.owner.zoom(0, this.owner.duration));
-    el.addEventListener("focus", () => el.setAttribute("aria-valuetext", this.words(this.owner.now ?? Infinity).join(", ")));
+    el.addEventListener("focus", () => el.setAttribute("aria-valuetext", this.words(this.owner.now).join(", ")));
   }
 }

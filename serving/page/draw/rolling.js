@@ -1,7 +1,8 @@
 // The last minutes of one channel that is still running, in a ring of half seconds, and how its last minute is drawn.
 
-import { colour, hatch } from "./palette.js";
+import { known } from "../words.js";
 import { DASH } from "./curves.js";
+import { colour, hatch } from "./palette.js";
 import { line } from "./spark.js";
 
 export const STEP = 500;
@@ -10,7 +11,7 @@ const SPOKEN = { speech: "speech", music: "music", "speech+music": "music", othe
 
 export class Rolling {
   constructor(channel, role, modality) {
-    Object.assign(this, { channel, role, modality, step: STEP, last: -1, cells: new Int32Array(KEPT).fill(-1) });
+    Object.assign(this, { channel, role, modality, step: STEP, last: -1, told: false, cells: new Int32Array(KEPT).fill(-1) });
     for (const name of ["valence", "arousal", "valence_std", "arousal_std", "loudness_lufs"]) this[`_${name}`] = new Float32Array(KEPT).fill(NaN);
     this._activity = new Array(KEPT).fill(""); this._reason = new Array(KEPT).fill("");
   }
@@ -19,13 +20,13 @@ export class Rolling {
     const cell = Math.floor(start / STEP), i = cell % KEPT;
     if (cell < 0 || cell <= this.last - KEPT) return;
     this.cells[i] = cell; this.last = Math.max(this.last, cell);
+    this.told ||= known(v);
     this._valence[i] = v ?? NaN; this._arousal[i] = a ?? NaN; this._valence_std[i] = vs ?? NaN; this._arousal_std[i] = as ?? NaN; this._loudness_lufs[i] = loudness ?? NaN;
     this._activity[i] = activity ?? ""; this._reason[i] = reason ?? "";
   }
   get(name, cell) { const i = cell % KEPT; return cell >= 0 && this.cells[i] === cell ? this[`_${name}`][i] : typeof this[`_${name}`][0] === "string" ? "" : NaN; }
   // The mean of what is known of the last n cells.
   recent(name, n) { let sum = 0, k = 0; for (let c = this.last - n + 1; c <= this.last; c++) { const v = this.get(name, c); if (!Number.isNaN(v)) { sum += v; k++; } } return k ? sum / k : NaN; }
-  get told() { return this._valence.some(v => !Number.isNaN(v)); }
   // As `Series`, the last n cells; cell 0 lies at `from` ms.
   series(n = KEPT) {
     const first = Math.max(0, this.last - n + 1), length = Math.max(1, this.last - first + 1), all = Array.from({ length }, (_, i) => first + i);

@@ -18,7 +18,6 @@ export class Sides {
       const series = track.series(SHOWN), part = this.parts.get(name);
       if (!part || part.told !== series.told) { this.make(name, series); continue; }
       part.lanes.series = series; part.lanes.again();
-      part.lanes.el.setAttribute("aria-valuetext", part.lanes.words(series.length * 500 - 1).join(", "));
       if (part.plane) { part.plane.series = series; part.plane.now = series.length - 1; part.plane.again(); }
     }
   }

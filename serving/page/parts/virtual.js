@@ -1,11 +1,12 @@
 // A list (or a grid of cards) of any length of which only the visible part exists. Elements are used again and again:
-// `make()` gives one, `bind(element, index)` fills it. Positions are transforms, so scrolling never lays out the page.
+// `make()` gives one, `bind(element, index)` fills it. Positions are transforms, so scrolling never lays out the page. `head` is
+// the height of what stays on top of the scroller.
 
 import { soon } from "../draw/surface.js";
 
 export class Virtual {
-  constructor(scroller, { height, make, bind, width = 0, gap = 0, pad = 3, rowRole = null }) {
-    Object.assign(this, { scroller, height, make, bind, minimum: width, gap, pad });
+  constructor(scroller, { height, make, bind, width = 0, gap = 0, pad = 3, head = 0, rowRole = null }) {
+    Object.assign(this, { scroller, height, make, bind, minimum: width, gap, pad, head });
     this.body = document.createElement("div");
     this.body.className = "virtual";
     if (rowRole) this.body.setAttribute("role", rowRole);
@@ -25,7 +26,7 @@ export class Virtual {
   get span() { const top = this.scroller.scrollTop, each = this.height + this.gap; return [Math.floor(top / each) * this.columns, Math.min(this.total, Math.ceil((top + this.scroller.clientHeight) / each) * this.columns)]; }
   reveal(index) {
     const each = this.height + this.gap, row = Math.floor(index / this.columns) * each, s = this.scroller;
-    if (row < s.scrollTop) s.scrollTop = row; else if (row + each > s.scrollTop + s.clientHeight) s.scrollTop = row + each - s.clientHeight;
+    if (row < s.scrollTop) s.scrollTop = row; else if (row + each + this.head > s.scrollTop + s.clientHeight) s.scrollTop = row + each + this.head - s.clientHeight;
     this.layout();
   }
   layout() {
@@ -39,7 +40,8 @@ export class Virtual {
       this.body.style.height = `${Math.max(0, Math.ceil(this.total / columns) * each - this.gap)}px`;
       this.measured = true;
     }
-    let [first, last] = this.span;
+    const [top, bottom] = this.span; // read before anything is written: the page is laid out once
+    let first = top, last = bottom;
     first = Math.max(0, first - this.pad * this.columns); last = Math.min(this.total, last + this.pad * this.columns);
     for (const [index, el] of this.used) if (index < first || index >= last) { this.used.delete(index); this.put(el); }
     for (let index = first; index < last; index++) {
@@ -49,7 +51,7 @@ export class Virtual {
       el.hidden = false;
       this.used.set(index, el); this.place(el, index); this.bind(el, index);
     }
-    this.onspan?.(...this.span);
+    this.onspan?.(top, bottom);
   }
   place(el, index) {
     const x = index % this.columns * (this.cell + this.gap), y = Math.floor(index / this.columns) * (this.height + this.gap);

@@ -46,7 +46,7 @@ function row(item) {
 }
 
 function makeRow() {
-  const cell = (cls, ...inside) => h("div", { class: cls, role: "cell" }, ...inside);
+  const cell = (cls, ...inside) => h("div", { class: cls, role: "gridcell" }, ...inside);
   const parts = { name: h("a", { class: "name", tabindex: -1 }), under: h("span", { class: "under" }), alerts: h("span", { class: "badge alert" }), dot: h("i"), emotion: h("span"), valence: cell("num valence"), arousal: cell("num arousal"), length: cell("num length") };
   const el = h("div", { class: "track-row", role: "row" }, cell("who", h("span", { class: "first" }, parts.name, parts.alerts), parts.under), cell("emotion", h("span", { class: "chip" }, parts.dot, parts.emotion)), parts.valence, parts.arousal);
   parts.spark = new Surface((c, w, tall) => el.item && drawSpark(c, w, tall, el.item.spark), { role: "img", height: 34 });
@@ -89,11 +89,12 @@ function filters(state, changed) {
 
 export async function show(main, params, signal) {
   const told = h("p", { class: "num", role: "status" }, "loading"), trouble_ = h("div");
-  const scroller = h("div", { class: "rows", role: "table", tabindex: 0, "aria-label": "Tracks. Arrow keys choose, Enter opens", "aria-rowcount": -1 });
-  const headings = h("div", { class: "track-row headings", role: "row" });
+  const scroller = h("div", { class: "rows", role: "grid", tabindex: 0, "aria-label": "Tracks. Arrow keys choose, Enter opens", "aria-rowcount": -1 });
+  const headings = h("div", { class: "track-row headings", role: "row", "aria-rowindex": 1 });
+  scroller.append(headings);
   let pages, asking = new AbortController(), chosen = -1;
 
-  const list = new Virtual(scroller, { height: 56, make: makeRow, bind: (el, i) => { bindRow(el, i, pages?.items[i]); el.classList.toggle("chosen", i === chosen); }, rowRole: "rowgroup" });
+  const list = new Virtual(scroller, { height: 56, head: 38, make: makeRow, bind: (el, i) => { bindRow(el, i, pages?.items[i]); el.classList.toggle("chosen", i === chosen); }, rowRole: "rowgroup" });
   list.onspan = (first, last) => { if (pages && last > pages.items.length - 40) pages.want(last + 60).catch(report); };
   const report = error => { const said = trouble(error); if (said) { trouble_.replaceChildren(said); told.textContent = ""; } };
 
@@ -115,7 +116,7 @@ export async function show(main, params, signal) {
       told.textContent = p.total ? plural(p.total, "track") : "";
       scroller.setAttribute("aria-rowcount", p.total + 1);
       trouble_.replaceChildren(...(p.total ? [] : [nothing(asked)]));
-      scroller.hidden = headings.hidden = !p.total;
+      scroller.hidden = !p.total;
     });
     try { await pages.want(0); } catch (error) { report(error); }
   }
@@ -144,16 +145,17 @@ export async function show(main, params, signal) {
     if (item) announce(`${item.name}, ${word(item.emotion)}, valence ${signed(item.valence_mean)}, arousal ${signed(item.arousal_mean)}`);
   };
   scroller.addEventListener("keydown", event => {
+    if (event.target !== scroller) return;
     const page = Math.max(1, Math.floor(scroller.clientHeight / 56) - 1);
     const to = { ArrowDown: chosen + 1, ArrowUp: chosen - 1, PageDown: chosen + page, PageUp: chosen - page, Home: 0, End: (pages?.total ?? 1) - 1 }[event.key];
     if (to !== undefined) { event.preventDefault(); choose(to); }
     else if (event.key === "Enter" && pages?.items[chosen]) open(pages.items[chosen]);
   });
-  scroller.addEventListener("click", event => { const el = event.target.closest(".track-row"); if (el?.item && !event.target.closest("a")) open(el.item); });
+  scroller.addEventListener("click", event => { const el = event.target.closest(".track-row"); if (el?.item && !event.target.closest("a, .headings")) open(el.item); });
   const open = item => go("track", { media: item.media_id, take: item.take || "" });
 
   main.append(h("div", { class: "head" }, h("h1", { tabindex: -1 }, "Catalogue"), told), form,
-    h("section", { class: "card list" }, headings, scroller, trouble_),
+    h("section", { class: "card list" }, scroller, trouble_),
     h("div", { class: "legend under-list" }, ...keys()), caution("media"));
   await load(true);
 }

@@ -20,7 +20,7 @@ const CARD = 176, LANE = 46, LABEL = 68;
 
 function makeCard(choose) {
   const p = { name: h("b", { class: "name" }), time: h("span", { class: "num soft" }), badge: h("span", { class: "badge alert" }), dot: h("i"), sounds: h("span"), now: h("span", { class: "num soft small", title: "valence and arousal, mean of the last ten seconds" }) };
-  const el = h("article", { class: "call", role: "listitem", tabindex: -1, onclick: () => el.call && choose(el.call) }, h("div", { class: "call-head" }, p.name, p.time), h("div", { class: "call-line" }, p.badge, h("span", { class: "chip small" }, p.dot, p.sounds), p.now));
+  const el = h("article", { class: "call", role: "option", "aria-selected": "false", onclick: () => el.call && choose(el.call) }, h("div", { class: "call-head" }, p.name, p.time), h("div", { class: "call-line" }, p.badge, h("span", { class: "chip small" }, p.dot, p.sounds), p.now));
   p.surface = new Surface((c, w, tall) => el.call && drawCard(c, w, tall, el.call), { height: 2 * LANE + 6, "aria-hidden": "true" });
   el.append(p.surface.canvas);
   el.parts = p;
@@ -57,11 +57,12 @@ export async function show(main, params, signal) {
   } catch (error) { const said = trouble(error); if (said) problem.append(said); told.textContent = ""; return; }
 
   const calls = new Calls(), find = h("input", { type: "search", id: "find", placeholder: "name of a call", oninput: () => order(true) }), ringing = h("input", { type: "checkbox", id: "ringing", onchange: () => order(true) });
-  const board = h("div", { class: "board", role: "list", tabindex: 0, "aria-label": "Calls, alerts first. Arrow keys choose, Enter looks closer" });
-  let shown = [], chosen = null, held = false, close = null;
-  const list = new Virtual(board, { height: CARD, width: 292, gap: 12, pad: 1, make: () => makeCard(choose), bind: (el, i) => {
+  const board = h("div", { class: "board", role: "listbox", tabindex: 0, "aria-label": "Calls, alerts first. Arrow keys choose, Enter looks closer" });
+  let shown = [], chosen = null, at = -1, held = false, close = null;
+  const mark = el => { el.classList.toggle("chosen", el.call === chosen); el.setAttribute("aria-selected", el.call === chosen); };
+  const list = new Virtual(board, { height: CARD, width: 292, gap: 12, pad: 1, rowRole: "presentation", make: () => makeCard(choose), bind: (el, i) => {
     el.call = shown[i]; if (!el.call) return;
-    el.id = `call-${i}`; el.setAttribute("aria-setsize", shown.length); el.setAttribute("aria-posinset", i + 1); el.classList.toggle("chosen", el.call === chosen);
+    el.id = `call-${i}`; el.setAttribute("aria-setsize", shown.length); el.setAttribute("aria-posinset", i + 1); mark(el); el.classList.toggle("cursor", i === at);
     tell(el); el.parts.surface.invalidate();
   } });
 
@@ -90,15 +91,14 @@ export async function show(main, params, signal) {
     chosen = call; close?.leave();
     close = call && closeUp(call, () => choose(null));
     detail.replaceChildren(...(close ? [close.el] : []));
-    for (const [, el] of list.used) el.classList.toggle("chosen", el.call === chosen);
+    for (const [, el] of list.used) mark(el);
     if (close) { close.el.querySelector("h2").focus({ preventScroll: true }); close.el.scrollIntoView({ block: "nearest" }); } else board.focus({ preventScroll: true });
   }
-  let at = -1;
   board.addEventListener("keydown", e => {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: list.columns, ArrowUp: -list.columns, Home: -shown.length, End: shown.length }[e.key];
     if (step !== undefined) {
-      e.preventDefault(); held = true; list.at(at)?.classList.remove("chosen");
-      at = Math.max(0, Math.min(at + step, shown.length - 1)); list.reveal(at); list.at(at)?.classList.add("chosen");
+      e.preventDefault(); held = true; list.at(at)?.classList.remove("cursor");
+      at = Math.max(0, Math.min(at + step, shown.length - 1)); list.reveal(at); list.at(at)?.classList.add("cursor");
       board.setAttribute("aria-activedescendant", `call-${at}`); announce(list.at(at)?.getAttribute("aria-label") ?? "");
     } else if (e.key === "Enter" && shown[at]) choose(shown[at]); else if (e.key === "Escape") { held = false; choose(null); }
   });

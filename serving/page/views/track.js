@@ -10,7 +10,7 @@ import { facts, moods } from "../parts/facts.js";
 import { box, dominance, keys } from "../parts/legend.js";
 import { message, trouble } from "../parts/message.js";
 import { Player } from "../parts/player.js";
-import { asTable, curveTable, episodeTable } from "../parts/table.js";
+import { asTable, curveTable, episodeTable, table } from "../parts/table.js";
 import { go, link } from "../router.js";
 import { clamp, clock, fileName, nameOf, reasonWords, severity } from "../words.js";
 import { compare } from "./compare.js";
@@ -20,6 +20,8 @@ export const title = "Track";
 const MOST = 4000; // points of a curve at once
 const ORDER = ["fused", "symbolic", "music", "speech", "face"];
 const FORMATS = ["csv", "jams", "webvtt", "rttm", "textgrid", "sed", "json", "arrow"];
+
+const KEYS = [["Space", "plays and pauses"], ["← →", "5 seconds; with Shift half a second"], ["Page up, Page down", "30 seconds, on the curve"], ["N, P", "next and previous episode"], ["+ −", "closer, farther"], ["0", "the whole"]];
 
 // The step for a stretch of so many ms, a multiple of 500.
 export const stepFor = ms => 500 * Math.max(1, Math.ceil(ms / 500 / MOST));
@@ -91,7 +93,7 @@ class Track {
     aside.append(facts(summary) ?? "");
     return h("section", { class: "channel", "aria-label": several ? name : "Curve" },
       h("div", { class: "wide" }, several && h("h2", {}, name, h("span", { class: "soft" }, ` ${series.modality}`)), lanes.el, moods(summary),
-        h("div", { class: "line alts" }, asTable("Curve as a table", () => curveTable(series)), episodes.length > 0 && asTable("Episodes as a table", () => episodeTable(episodes)))),
+        h("div", { class: "line alts" }, asTable("Curve as a table", () => curveTable(series)), episodes.length > 0 && asTable("Episodes as a table", () => episodeTable(episodes)), this.lanes.length === 1 && asTable("Keys", () => table("on this page", ["key", "does"], KEYS)))),
       aside);
   }
   key(event) {
