@@ -25,6 +25,7 @@ from moodstream.models.audio_task import Data
 from moodstream.models.checkpoints import Checkpoints
 from moodstream.models.examples import Progress, silent
 from moodstream.models.registry import Card
+from moodstream.models.reliability import reliability
 from moodstream.models.study import Measures, Study
 
 # The module of `moodstream.models` that holds the TASK of each name.
@@ -66,6 +67,7 @@ class Evaluation:
     card: Card
     measures: Measures  # of the stored predictions, out of fold; of those made anew with `full`
     cross: Measures  # on corpora that were left out, where that was measured
+    reliable: Measures  # the uncertainties, on groups that had no part in setting them
     unseen: Measures  # of the weights that ship, on data that they were not trained on, where there is some
     notes: list[str]  # what was checked, and what to know
 
@@ -203,7 +205,7 @@ def evaluate_task(
             notes.append(f"not measured on data that the weights never saw: {error}")
     said = evaluation.cross_predictions(card, models)
     crossed = {} if said is None else cross.measure_left_out(said, card.dimensions)
-    return Evaluation(card, measures, crossed, fresh, notes)
+    return Evaluation(card, measures, crossed, reliability(table, card.dimensions), fresh, notes)
 
 
 def task_named(name: str) -> Trainable:

@@ -248,6 +248,7 @@ def report(found: "Evaluation") -> Iterator[str]:
     yield f"\nout of fold: {card.folds}; seeds {seeds}"
     yield from table(_rows(found.measures), card.task)
     for title, measures in (
+        ("uncertainties, of groups that had no part in setting them", found.reliable),
         ("corpora that were left out of the training altogether", found.cross),
         ("the weights themselves, on data that they were not trained on", found.unseen),
     ):
