@@ -94,6 +94,9 @@ _PROBLEMS = {
     403: "The key has not this scope",
     404: "There is no such thing",
     406: "Not in that form",
+    408: "The body came too slowly",
+    413: "The body is too large",
+    414: "The address is too long",
     429: "Too many requests",
     503: "Not now",
 }
@@ -134,7 +137,7 @@ def install(app: FastAPI) -> None:
             told.setdefault("components", {}).setdefault("schemas", {}).update(SCHEMAS)
             for path in told["paths"].values():
                 for operation in path.values():
-                    _mend(operation["responses"])
+                    _mend(operation)
             for name in ("HTTPValidationError", "ValidationError"):
                 told["components"]["schemas"].pop(name, None)
             app.openapi_schema = told
@@ -143,6 +146,10 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _mend(responses: dict[str, Any]) -> None:
-    if responses.pop("422", None) is not None:
-        responses.setdefault("400", problems(400)[400])
+def _mend(operation: dict[str, Any]) -> None:
+    """Add what the gate answers before any route does."""
+    responses = operation["responses"]
+    responses.pop("422", None)
+    before = (400, 408, 413, 414, 429, 503) if "requestBody" in operation else (400, 414, 429, 503)
+    for status, told in problems(*before).items():
+        responses.setdefault(str(status), told)

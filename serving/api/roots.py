@@ -58,6 +58,6 @@ def _open(path: Path, root: Path) -> tuple[IO[bytes], Path] | None:
     lies = Path(f"/proc/self/fd/{number}").readlink()
     playable = lies.suffix[1:].lower() in _PLAYABLE
     if playable and lies.is_relative_to(root) and stat.S_ISREG(os.fstat(number).st_mode):
-        return open(number, "rb", buffering=0), lies  # noqa: SIM115, PTH123 (whoever gets it closes it)
+        return open(number, "rb", buffering=0), lies  # noqa: PTH123 (whoever gets it closes it)
     os.close(number)
     return None
