@@ -258,7 +258,7 @@ def _consumer(kafka: Any, cluster: Cluster) -> "KafkaConsumer":
     """
     consumer: KafkaConsumer = kafka.KafkaConsumer.__new__(kafka.KafkaConsumer)
     try:
-        consumer.__init__(  # type: ignore[misc]
+        consumer.__init__(
             **cluster.settings(),
             isolation_level="read_committed",
             enable_auto_commit=False,
