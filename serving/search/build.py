@@ -97,6 +97,7 @@ def update(
             manifest = draft.publish()
         else:
             manifest = seen
+            (folder / PENDING).unlink(missing_ok=True)
             draft.sweep()
     return Built(manifest, added, gone, time.perf_counter() - began)
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moodstream.serving.search import shard
+from moodstream.serving.search.arc_rank import ArcRank
 from moodstream.serving.search.arcs import UNIT
 from moodstream.serving.search.entries import BINS, Entries
 from moodstream.serving.search.folder import FOLDER, INDEX, Manifest, load
 from moodstream.serving.search.questions import Question
-from moodstream.serving.search.ranks import ArcRank, Rank
+from moodstream.serving.search.rank import Rank
 from moodstream.serving.search.searching import Hit, Search
 from moodstream.transforms.errors import StoreError, UsageError
 

@@ -10,11 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from moodstream.serving.search.arc_rank import ArcRank, arc_of, drawn
 from moodstream.serving.search.arcs import UNIT, Float, Int64, join
+from moodstream.serving.search.curve_ranks import MovedRank, NearRank, QuadrantRank, RiseRank
 from moodstream.serving.search.entries import Entries, key_of
 from moodstream.serving.search.filters import Mask, passing
-from moodstream.serving.search.questions import Like, NotIndexedError, Question
-from moodstream.serving.search.ranks import NOTHING, ArcRank, Few, arc_of, rank_of
+from moodstream.serving.search.questions import (
+    Arc,
+    InQuadrant,
+    Like,
+    MovedBy,
+    Near,
+    NotIndexedError,
+    Question,
+    Rises,
+    What,
+)
+from moodstream.serving.search.rank import NOTHING, Few, Rank
 
 ROUGH, CLOSER = 8000, 160  # arcs: tracks that go on to the closer and to the exact look
 AT_ONCE = 1000  # arcs, exactly: tracks between two looks at whether any further one can be better
@@ -204,3 +216,24 @@ class Search:
             return hit.value, key, take, names[codes[hit.row]] or ""
 
         return sorted(hits, key=order)
+
+
+def rank_of(what: What, arc: Callable[[Like], Float]) -> Rank:
+    """The rank of a question.
+
+    Args:
+        arc: finds the arc of a track. [2, POINTS]
+    """
+    match what:
+        case Like():
+            return ArcRank(arc(what), what.level == "removed")
+        case Arc():
+            return ArcRank(drawn(what), what.level == "removed")
+        case Rises():
+            return RiseRank(what)
+        case Near():
+            return NearRank(what)
+        case MovedBy():
+            return MovedRank(what)
+        case InQuadrant():
+            return QuadrantRank(what)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moodstream.serving.search import dtw
+from moodstream.serving.search.arc_rank import POINTS, ArcRank, arcs_of
 from moodstream.serving.search.arcs import FINE, UNIT, decode, encode, filled, points, starts
 from moodstream.serving.search.entries import BINS, TERMS, make, sketch_of
-from moodstream.serving.search.ranks import POINTS, ArcRank, arcs_of
 
 SEEDS = st.integers(0, 10_000)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from moodstream.models.base import QUADRANTS
 from moodstream.serving.search import searching
+from moodstream.serving.search.arc_rank import drawn
 from moodstream.serving.search.arcs import starts
 from moodstream.serving.search.entries import Entries, decoded, key_of, make
 from moodstream.serving.search.questions import (
@@ -22,7 +23,6 @@ from moodstream.serving.search.questions import (
     Question,
     Rises,
 )
-from moodstream.serving.search.ranks import drawn
 from moodstream.serving.search.searching import Search
 from moodstream.transforms.errors import UsageError
 

@@ -1,154 +1,25 @@
-"""How a question ranks tracks: by how much less of each it must look at, three times over.
+"""Tracks ranked by what their curves do: rise, stay near a point, move away, keep to a quadrant.
 
-    rough    all tracks of a shard, from bins or sketches: who could be among the first
-    closer   some thousands, from bins: again (arcs only)
-    exact    some hundreds, from the half seconds: what the answer says
-
-Each gives a number a track, the lower the better, infinite where it does not qualify. An answer is exact when
-all tracks reach `exact`; `floor`, where there is one, says what `exact` cannot be below.
-
-Conventions: as in `entries.py`; `bins` are in [-1, 1] here, [64, n] with valence first.
+Conventions: as in `entries.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from moodstream.models.base import QUADRANTS, STEP_MS
-from moodstream.serving.search import dtw
-from moodstream.serving.search.arcs import (
-    FINE,
-    UNIT,
-    Cells,
-    Float,
-    Int8,
-    decode,
-    filled,
-    levels,
-    points,
-    starts,
-)
-from moodstream.serving.search.entries import BINS, TERMS, Entries, sketch_of
-from moodstream.serving.search.questions import NUMBERS, Arc, InQuadrant, Like, MovedBy, Near, Rises, What
+from moodstream.serving.search.arcs import FINE, UNIT, Float, Int8, decode, filled, starts
+from moodstream.serving.search.entries import BINS, Entries
+from moodstream.serving.search.questions import NUMBERS, InQuadrant, MovedBy, Near, Rises
+from moodstream.serving.search.rank import NOTHING, Few
 
-POINTS = 480  # of an arc as it is compared: the half seconds of four minutes
 STEP_S = STEP_MS / 1000
 FEWEST_ESTIMATES = 10  # to which a line is fitted
 BEGINNING = 10  # cells: where a track begins, and over how long it is looked at later
-NOTHING = np.float32(np.inf)
 _HALF, _MOST = 63.5, 32_767  # bins at half their precision, whose squares fit into 16 bits
 _SOFT = 0.08  # bins are means: near the edge of a circle they count in part
-
-
-@dataclass(frozen=True, eq=False)
-class Few:
-    """What is looked at exactly of n tracks, of any shards."""
-
-    cells: Cells
-    comparable: npt.NDArray[np.bool_]  # [n] whether there is an arc
-    quadrants: npt.NDArray[np.uint16]  # [4, n]
-
-
-class Rank(Protocol):
-    """One question, ready to be asked of entries."""
-
-    def rough(self, entries: Entries) -> Float:
-        """[n] from what is quick to look at."""
-
-    def exact(self, few: Few) -> Float:
-        """[n] what the answer says."""
-
-    def why(self, value: float) -> str:
-        """The answer's number in words."""
-
-
-def arc_of(entries: Entries, row: int) -> Float:
-    """The arc of an entry as it is compared. [2, POINTS]"""
-    return arcs_of(entries.cells.take(np.array([row])))[:, :, 0]
-
-
-def arcs_of(cells: Cells, count: int = POINTS) -> Float:
-    """The arcs of curves. [2, count, n]"""
-    return points(cells.at, filled(cells)[0], count)
-
-
-def drawn(arc: Arc) -> Float:
-    """The arc through drawn points. [2, POINTS]"""
-    share, valence, arousal = np.array(arc.points).T
-    places = (np.arange(POINTS) + 0.5) / POINTS
-    return np.stack([np.interp(places, share, valence), np.interp(places, share, arousal)]).astype(np.float32)
-
-
-def fewer(arc: Float, count: int = BINS) -> Float:
-    """Means over as many even parts. [2, count]"""
-    return arc.reshape(2, count, -1).mean(axis=2)
-
-
-class ArcRank:
-    """By the distance of arcs (`dtw.distances`).
-
-    Args:
-        query: [2, POINTS].
-        removed: whether the level of each dimension is taken away before.
-    """
-
-    def __init__(self, query: Float, removed: bool = False) -> None:
-        self.removed = removed
-        self.query = query - query.mean(axis=1, keepdims=True) if removed else query
-        self.bins = fewer(self.query)
-        self._sketch = sketch_of(self.bins[:, :, None])[:, 0]
-        self._low, self._high = (fewer(edge) for edge in dtw.envelope(self.query, dtw.band_of(POINTS)))
-
-    def rough(self, entries: Entries) -> Float:
-        sketch = entries.arrays["sketch"]
-        found = np.zeros(len(entries), np.float32)
-        apart = np.empty(len(entries), np.float32)
-        for term, wanted in enumerate(self._sketch):
-            if self.removed and term % TERMS == 0:
-                continue
-            np.subtract(sketch[term], np.float32(wanted * UNIT), out=apart)
-            np.multiply(apart, apart, out=apart)
-            np.add(found, apart, out=found)
-        found[~entries.arrays["comparable"]] = NOTHING
-        return found
-
-    def closer(self, bins: Float) -> Float:
-        """By the distance of the arcs' bins. [n] from [64, n]"""
-        arcs = bins.reshape(2, BINS, -1)
-        if self.removed:
-            arcs = arcs - arcs.mean(axis=1, keepdims=True)
-        return dtw.distances(self.bins, arcs)
-
-    def exact(self, few: Few) -> Float:
-        cells = few.cells
-        curve, _ = filled(cells)
-        arcs = points(cells.at, curve, POINTS)
-        if self.removed:
-            arcs -= levels(cells.at, curve)[:, None]
-        found = dtw.distances(self.query, arcs)
-        found[~few.comparable] = NOTHING
-        return found
-
-    def floor(self, bins: Float) -> Float:
-        """What no distance can be below: the bins' distance from the envelope of the query. [n] from [64, n]
-
-        Half a 127th is taken off, by which bins may be rounded (a whole one without levels).
-
-        Source: Zhu and Shasha, Warping indexes with envelope transforms, 2003.
-        """
-        arcs = bins.reshape(2, BINS, -1)
-        if self.removed:
-            arcs = arcs - arcs.mean(axis=1, keepdims=True)
-        beside = np.maximum(arcs - self._high[:, :, None], self._low[:, :, None] - arcs)
-        beside = np.maximum(beside - (1.01 if self.removed else 0.51) / UNIT, 0)
-        found: Float = np.sqrt((beside**2).sum(axis=(0, 1)) / BINS)
-        return found
-
-    def why(self, value: float) -> str:
-        return f"{value:.2f} away on average" + (", levels aside" if self.removed else "")
 
 
 class RiseRank:
@@ -327,27 +198,6 @@ def _squares(
         np.multiply(along, along, out=along)
         np.add(apart, along, out=apart)
         yield apart
-
-
-def rank_of(what: What, arc: Callable[[Like], Float]) -> Rank:
-    """The rank of a question.
-
-    Args:
-        arc: finds the arc of a track. [2, POINTS]
-    """
-    match what:
-        case Like():
-            return ArcRank(arc(what), what.level == "removed")
-        case Arc():
-            return ArcRank(drawn(what), what.level == "removed")
-        case Rises():
-            return RiseRank(what)
-        case Near():
-            return NearRank(what)
-        case MovedBy():
-            return MovedRank(what)
-        case InQuadrant():
-            return QuadrantRank(what)
 
 
 def _number(entries: Entries, name: str) -> Float:
