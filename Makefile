@@ -33,6 +33,7 @@ demo: $(STAMP) ## Analyse the bundled demo media into ./demo-lake, print curves,
 
 serve-demo: $(STAMP) ## Serve ./demo-lake as a page and by REST at http://127.0.0.1:8080 (made first if it is not there)
 	@test -d '$(LAKE)' || bash infra/demo.sh '$(BIN)' '$(LAKE)'
+	$(BIN)/moodstream index '$(LAKE)'
 	$(BIN)/moodstream serve --lake '$(LAKE)' --media-root demo $(SERVE_ARGS)
 
 live-demo: $(STAMP) ## A real Kafka broker, a call, songs and MIDI replayed live, and what the lake holds then

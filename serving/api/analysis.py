@@ -23,11 +23,11 @@ from moodstream.serving.api.curves import channel_of
 from moodstream.serving.api.documented import described
 from moodstream.serving.api.media import opened_rows, store_of, table_of
 from moodstream.serving.api.parameters import OfAnalysis
-from moodstream.serving.api.shapes import shaped
+from moodstream.serving.api.shapes import SHAPES, shaped
 from moodstream.serving.api.subject import Subject
 from moodstream.serving.deadline import check
 from moodstream.serving.store.blocks import SCHEMA
-from moodstream.serving.store.store import Opened
+from moodstream.serving.store.store import NotThereError, Opened
 from moodstream.sinks.export import FORMATS
 from moodstream.sinks.exported import Item, safe_name
 from moodstream.transforms.errors import UsageError
@@ -76,7 +76,8 @@ async def analysis(
         with store.media(asked.media, asked.take) as opened:
             audit(request, who, f"analysis as {asked.shape or wanted}", [opened.found.media_id])
             if asked.shape is not None:
-                return as_json(shaped(asked.shape, subject(opened)))
+                modality = SHAPES[asked.shape].modality
+                return as_json(shaped(asked.shape, subject(opened, modality)))
             if wanted == "json":
                 return _json(opened)
             if wanted == "arrow":
@@ -87,9 +88,12 @@ async def analysis(
     return await answer(request, work)
 
 
-def subject(opened: Opened) -> Subject:
-    """A media with the best modality of each channel."""
-    tracks = opened.tracks()
+def subject(opened: Opened, modality: str | None = None) -> Subject:
+    """A media with the best modality of each channel, or with the one that is named if it has that."""
+    try:
+        tracks = opened.tracks(modality=modality)
+    except NotThereError:
+        tracks = opened.tracks()
     best = {(track.channel, track.modality) for track in tracks}
 
     def mine(table: str) -> list[dict[str, Any]]:

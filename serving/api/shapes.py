@@ -23,11 +23,13 @@ class Shape:
         make: the function.
         fits: which media have this shape, in words; `of` tests it.
         of: whether a media has it.
+        modality: what it is made from; the best there is if None.
     """
 
     make: Callable[[Subject], Any]
     fits: str
     of: Callable[[Subject], bool]
+    modality: str | None = None
 
 
 def _is_call(subject: Subject) -> bool:
@@ -44,7 +46,7 @@ def _has_speech(subject: Subject) -> bool:
 
 SHAPES = {
     "aws": Shape(aws, "calls", _is_call),
-    "hume": Shape(hume, "media with speech", _has_speech),
+    "hume": Shape(hume, "media with speech", _has_speech, "speech"),
     "cyanite": Shape(cyanite, "music", _is_music),
     "spotify": Shape(spotify, "music", _is_music),
 }
