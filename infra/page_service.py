@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import itertools
 import json
 import math
 import random
@@ -44,6 +45,8 @@ def media(index: int) -> dict[str, Any]:
     title = f"{draw.choice(WORDS)} {draw.choice(WORDS).lower()} {index}"
     duration_ms = draw.randrange(60_000, 400_000)
     media_id, kind = f"album {index // 12}/{index:05d}.mp3", "audio"
+    if index == 4:
+        duration_ms = 3 * 3_600_000
     if index == 1:
         media_id = title = HOSTILE
     if index == 2:
@@ -79,7 +82,7 @@ def media(index: int) -> dict[str, Any]:
 
 
 def curve(item: dict[str, Any], channel: dict[str, Any], modality: str, step_ms: int) -> dict[str, Any]:
-    """The columns of one channel; the sixth part of it is silent."""
+    """The columns of one channel, of the whole; the sixth part of it is silent."""
     n = math.ceil(item["duration_ms"] / step_ms)
     draw = np.random.default_rng(len(item["media_id"]) + n)
     seconds = np.arange(n) * step_ms / 1000
@@ -288,9 +291,16 @@ def build(tracks: int = 200, calls: int = 12, key: str = "") -> FastAPI:
         )
 
     @app.get("/v1/curve")
-    def curves(media: str, modality: str = "", step_ms: int = STEP_MS) -> Any:
+    def curves(
+        media: str, modality: str = "", step_ms: int = STEP_MS, from_ms: int = 0, to_ms: int = 1 << 60
+    ) -> Any:
         item = by_id[media]
         channels = [curve(item, channel, modality, step_ms) for channel in item["channels"]]
+        for channel in channels:
+            wanted = [from_ms <= at < to_ms for at in channel["start_ms"]]
+            for name in [name for name, column in channel.items() if isinstance(column, list)]:
+                channel[name] = list(itertools.compress(channel[name], wanted))
+        app.state.steps = step_ms, from_ms, to_ms
         return {
             "media_id": media, "take": 0, "duration_ms": item["duration_ms"], "step_ms": step_ms,
             "channels": channels,
@@ -324,7 +334,7 @@ def build(tracks: int = 200, calls: int = 12, key: str = "") -> FastAPI:
         item = by_id[media]
         if item["media_id"] == HOSTILE:
             return problem(404, "Its file is not here", "Start with --media-root")
-        data = tone(item["duration_ms"] / 1000)
+        data = tone(min(item["duration_ms"] / 1000, 600))
         start, _, end = request.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
         first, last = int(start), min(int(end or len(data) - 1), len(data) - 1)
         headers = {"Content-Range": f"bytes {first}-{last}/{len(data)}", "Accept-Ranges": "bytes"}

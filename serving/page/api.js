@@ -17,8 +17,10 @@ export function address(path, params = {}) {
 }
 
 async function ask(url, options) {
+  const early = window.early?.[url.href]; // early.js may have asked this already
   let answer;
-  try { answer = await fetch(url, options); }
+  if (early) delete window.early[url.href];
+  try { answer = await (early ?? fetch(url, options)); }
   catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { title: "The service does not answer", what_to_do: "Is it still running? Load the page again once it is." });

@@ -37,6 +37,13 @@ def until(page: Any, script: str, argument: Any = None) -> None:
         page.wait_for_timeout(40)
 
 
+def until_python(page: Any, come_true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not come_true():
+        assert time.monotonic() < end
+        page.wait_for_timeout(40)
+
+
 def clock_s(page: Any) -> float:
     minutes, seconds = page.inner_text(".time b").split(":")
     return 60 * int(minutes) + float(seconds)
@@ -227,6 +234,26 @@ def test_track_zooms_compares_and_shows_another_modality(address: str, open_page
     assert "on average" in page.inner_text(".compare")
     page.click("text=by time")
     assert "with=" in page.url
+
+
+def test_a_long_track_comes_coarse_and_finer_where_somebody_looks(
+    service: tuple[str, Any], open_page: OpenPage
+) -> None:
+    address, app = service
+    page = open_page(address + TRACK.replace("00005", "00004"))
+    page.wait_for_selector(".lanes canvas")
+    assert app.state.steps[0] == 3_000  # three hours
+    page.keyboard.press("PageDown")
+    for _ in range(4):
+        page.keyboard.press("+")
+    until_python(page, lambda: app.state.steps[0] == 500)
+    _, from_ms, to_ms = app.state.steps
+    assert to_ms - from_ms == pytest.approx(3 * 3_600_000 / 16, abs=1_000)
+    page.click("text=Show the whole")
+    drawn = """c => c.getContext('2d').getImageData(c.width * .7, 0, c.width / 5, c.height / 2).data
+        .reduce((n, v) => n + (v > 0), 0)"""
+    page.wait_for_timeout(500)
+    assert page.locator(".lanes canvas").first.evaluate(drawn) > 5_000  # the end of it is there again
 
 
 # ---------------------------------------------------------------- search

@@ -14,7 +14,7 @@ export class Lanes {
   // `owner` has view [from, to] in ms, duration, now (null: no playhead), seek(ms), zoom(from, to), and
   // dominance: whether it is drawn, too.
   constructor(owner, series, episodes, label, alerts = []) {
-    Object.assign(this, { owner, series, episodes, alerts });
+    Object.assign(this, { owner, series, coarse: series, episodes, alerts });
     const loud = series.loudness_lufs.some(v => !Number.isNaN(v));
     let at = 8;
     this.curves = series.told ? { top: at, tall: CURVES } : null;

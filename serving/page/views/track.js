@@ -53,20 +53,26 @@ class Track {
     from = clamp(from, 0, this.duration - width);
     this.view = [from, from + width];
     this.whole.hidden = width >= this.duration;
-    for (const lane of this.lanes) lane.again();
     this.sharpen(from, from + width);
+    for (const lane of this.lanes) lane.again();
   }
-  // Long media come coarse; where somebody looks closer, finer.
-  async sharpen(from, to) {
-    const step = stepFor(to - from), coarse = this.lanes[0]?.series.step ?? 500;
+  // Long media come coarse; where somebody looks closer, finer, and until that is there the coarse curve stays.
+  sharpen(from, to) {
     clearTimeout(this.later);
-    if (step >= coarse) return;
+    const step = stepFor(to - from), fits = this.fine && this.fine.step <= step && this.fine.from <= from && to <= this.fine.to;
+    if (fits) return;
+    this.fine = null;
+    for (const lane of this.lanes) lane.series = lane.coarse;
+    if (!this.lanes.length || step >= this.lanes[0].coarse.step) return;
+    const range = { from_ms: Math.floor(from / step) * step, to_ms: Math.min(Math.ceil(to / step) * step, Math.ceil(this.duration / step) * step) };
     this.later = setTimeout(async () => {
       try {
-        const fine = await curves(this.item, this.modality, this.signal, { from_ms: Math.floor(from / step) * step, to_ms: Math.ceil(to / step) * step });
-        for (const lane of this.lanes) { const series = fine.find(s => s.channel === lane.series.channel); if (series) { lane.series = series; lane.again(); } }
+        const found = await curves(this.item, this.modality, this.signal, range);
+        if (this.view[0] !== from || this.view[1] !== to) return;
+        for (const lane of this.lanes) { const series = found.find(s => s.channel === lane.series.channel); if (series) { lane.series = series; lane.again(); } }
+        this.fine = { step, from: range.from_ms, to: range.to_ms };
       } catch (error) { trouble(error); }
-    }, 250);
+    }, 200);
   }
   async fill(modality) {
     this.modality = modality;
@@ -74,7 +80,7 @@ class Track {
     try { found = await curves(this.item, modality, this.signal); }
     catch (error) { const said = trouble(error); if (said) this.body.replaceChildren(said); return; }
     if (!found.length) { this.body.replaceChildren(message("No curve", "This media has no rows of that kind.")); return; }
-    this.lanes = []; this.planes = [];
+    this.lanes = []; this.planes = []; this.fine = null; this.view = [0, this.duration]; this.whole.hidden = true;
     this.body.replaceChildren(...found.map(series => this.channel(series, found.length > 1)));
     this.at(this.now);
   }
@@ -137,7 +143,7 @@ export async function show(main, params, signal) {
   let item, extras;
   try {
     const [media, episodes, summary, alerts] = await Promise.all([get("media", asked, signal), get("episodes", asked, signal), get("summary", asked, signal), get("alerts", asked, signal)]);
-    item = take ? media.items.find(m => String(m.take) === take) ?? media.items[0] : media.items.at(-1);
+    item = take ? media.items.find(m => String(m.take) === take) ?? media.items[0] : media.items.toSorted((a, b) => a.take - b.take).at(-1);
     extras = { episodes: episodes.episodes, summaries: summary.summaries, alerts: alerts.alerts };
   } catch (error) { const said = trouble(error); if (said) main.append(h("h1", { tabindex: -1 }, "Track"), said, h("p", {}, h("a", { href: link("catalogue") }, "To the catalogue"))); return; }
   document.title = `${nameOf(item)} · moodstream`;
