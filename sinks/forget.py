@@ -101,9 +101,10 @@ def look(path: str | Path, media_ids: Iterable[str]) -> Iterator[Looked]:
     """Read every file of every table for rows of these media, and every entry of the logs for their ids.
 
     Raises:
-        StoreError: something cannot be read.
+        UsageError: there is no lake. StoreError: something cannot be read.
     """
     folder, names = Path(path), pa.array(sorted(set(media_ids)), pa.string())
+    check(folder)
     for table in ORDER:
         if (folder / table).is_dir():
             try:

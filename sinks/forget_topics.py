@@ -5,7 +5,8 @@ A record of a topic cannot be taken out. What there is:
 * a *tombstone*, a record with the same key and no value. Readers of ours drop what they hold of the media
   (the live board), or pass over it; a store that mirrors the topic deletes the row. Where the topic is
   compacted, Kafka removes all earlier records of the key when it next cleans the partition, and the tombstone
-  itself after `delete.retention.ms`. It never cleans the segment that is being written.
+  itself after `delete.retention.ms`. It never cleans the segment that is being written, and begins another
+  one when something comes: where nothing does, `forget_topics` given again writes a record about nothing.
 * the topic's *retention*: where it is not compacted, tombstones erase nothing, and records go when they are
   older than `retention.ms` (7 days unless set otherwise), a segment at a time.
 
@@ -14,10 +15,11 @@ which compaction may remove before somebody who was away has read it. Who wants 
 (`compact=True`). Topics of snapshots are always compacted.
 
 A stream that is open has a snapshot, and its process has it in memory: it would write on, and again. So the
-snapshot of an open stream stays, and is told, unless the caller says that no process runs any more.
+snapshot of an open stream stays, and is told, unless the caller says that no process runs any more. What a
+closed one leaves, a marker for the next take, goes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,7 @@ _POLICY, _RETENTION, _LAG, _GONE = (
     "max.compaction.lag.ms",
     "delete.retention.ms",
 )
+_NOTHING = b'[""]'  # a key that no row has
 _COMPACTED = {_POLICY: "compact,delete", _LAG: "60000", "min.cleanable.dirty.ratio": "0.01"}
 
 
@@ -51,7 +54,8 @@ class Found:
         is_snapshot: whether its keys are media ids, not those of rows.
         records: with a value, that can still be read.
         searched: records that were read.
-        last: by partition and key, whether the last record has a value.
+        places: partitions with records of the media that have a value.
+        last: by partition and key, the value of the last record; of rows only whether there is one.
         settings: how it is cleaned.
     """
 
@@ -59,7 +63,8 @@ class Found:
     is_snapshot: bool
     records: int = 0
     searched: int = 0
-    last: dict[tuple[int, bytes], bool] = field(default_factory=dict)
+    places: set[int] = field(default_factory=set)
+    last: dict[tuple[int, bytes], bytes | None] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -71,19 +76,27 @@ class Found:
         """When what is erased will be gone."""
         if self.is_compacted:
             lag = _days(self.settings.get(_LAG))
-            return f"compacted: gone when Kafka next cleans the partition{f' ({lag} at most)' if lag else ''}"
+            after = f", {lag} after" if lag else ""
+            return f"compacted: gone when Kafka cleans the partition{after}; give the command again then"
         kept = _days(self.settings.get(_RETENTION)) or "no time set: for ever"
         return f"not compacted: gone by retention, {kept}; or with --compact-topics"
 
 
 def forget_topics(
-    cluster: Cluster, topics: Topics, media_ids: set[str], *, stopped: bool = False, compact: bool = False
+    cluster: Cluster,
+    topics: Topics,
+    media_ids: set[str],
+    *,
+    stopped: bool = False,
+    compact: bool = False,
+    opened: Callable[[bytes], bool] = bool,
 ) -> int:
     """Write tombstones for every key of these media in the topics of results, and for snapshots.
 
     Args:
         stopped: no live process runs: snapshots of open streams go, too.
         compact: have result topics compacted from now on.
+        opened: whether a snapshot is that of an open stream.
 
     Returns:
         How many tombstones were written; none where there is nothing more to do.
@@ -97,10 +110,15 @@ def forget_topics(
         for found in _find(cluster, topics, media_ids):
             if compact and not found.is_snapshot and found.settings and not found.is_compacted:
                 _compact(cluster, found.name)
-            keys = [] if found.is_snapshot and not stopped else [at for at, has in found.last.items() if has]
-            if keys:
+            kept = opened if found.is_snapshot and not stopped else (lambda _: False)
+            keys = [at for at, value in found.last.items() if value is not None and not kept(value)]
+            moves = [] if keys or not found.is_compacted else [(number, _NOTHING) for number in found.places]
+            if keys or moves:
                 producer = kafka.KafkaProducer(**cluster.settings(), acks="all")
-                sent = [producer.send(found.name, None, key=key, partition=number) for number, key in keys]
+                sent = [
+                    producer.send(found.name, None, key=key, partition=number)
+                    for number, key in (*keys, *moves)
+                ]
                 producer.flush()
                 for one in sent:
                     one.get(0)
@@ -118,7 +136,7 @@ def look_topics(cluster: Cluster, topics: Topics, media_ids: set[str]) -> Iterat
     with _speaking(cluster):
         for found in _find(cluster, topics, media_ids):
             searched, why = f"topic with {found.searched:,} records", found.when
-            alive = sum(found.last.values())
+            alive = sum(value is not None for value in found.last.values())
             if alive:
                 why = (
                     "the stream is open, its process writes on"
@@ -129,7 +147,9 @@ def look_topics(cluster: Cluster, topics: Topics, media_ids: set[str]) -> Iterat
             yield Looked(found.name, searched, found.records, why if found.records else "")
 
 
-def is_open(cluster: Cluster, topics: Topics, media_ids: set[str]) -> bool:
+def is_open(
+    cluster: Cluster, topics: Topics, media_ids: set[str], opened: Callable[[bytes], bool] = bool
+) -> bool:
     """Whether streams of these media are being analysed, or wait for a process to go on with them.
 
     Raises:
@@ -137,7 +157,7 @@ def is_open(cluster: Cluster, topics: Topics, media_ids: set[str]) -> bool:
     """
     with _speaking(cluster):
         found = _find(cluster, topics, media_ids, only_snapshots=True)
-        return any(any(one.last.values()) for one in found)
+        return any(value is not None and opened(value) for one in found for value in one.last.values())
 
 
 @contextmanager
@@ -184,8 +204,11 @@ def _read(reader: "KafkaConsumer", found: Found, media_ids: set[str]) -> None:
                 found.searched += 1
                 key = record.key or b""
                 if (key.decode(errors="replace") if found.is_snapshot else _media_of(key)) in media_ids:
-                    found.records += record.value is not None
-                    found.last[place.partition, key] = record.value is not None
+                    if record.value is not None:
+                        found.records += 1
+                        found.places.add(place.partition)
+                    value = record.value if found.is_snapshot or record.value is None else b"row"
+                    found.last[place.partition, key] = value
 
 
 def _media_of(key: bytes) -> str:

@@ -78,7 +78,9 @@ class Everywhere:
         for database in self.databases:
             yield f"database: {database.forget(media_ids, full=self.full):,} rows erased"
         if self.topics is not None:
-            sent = forget_topics(*self.topics, media_ids, stopped=self.stopped, compact=self.compact)
+            sent = forget_topics(
+                *self.topics, media_ids, stopped=self.stopped, compact=self.compact, opened=_is_open
+            )
             yield f"topics: {sent:,} tombstones written"
 
     def look(self, media_ids: set[str]) -> "Iterator[Looked]":
@@ -97,6 +99,17 @@ class Everywhere:
 
         if self.topics is not None:
             yield from look_topics(*self.topics, media_ids)
+
+
+def _is_open(snapshot: bytes) -> bool:
+    """Whether a snapshot is that of an open stream; one that cannot be read counts as such."""
+    from moodstream.transforms.partition import Snapshot
+    from moodstream.transforms.state import StateError
+
+    try:
+        return Snapshot.from_bytes(snapshot).is_open
+    except StateError:
+        return True
 
 
 @click.command(no_args_is_help=True)
@@ -172,14 +185,14 @@ def forget(
             click.confirm(f"{listed}{more}\nErase {len(names):,} media for good?", abort=True)
         for line in everywhere.forget(names):
             click.echo(line)
-    left = _tell(everywhere.look(names))
+    left = _tell(everywhere.look(names), only_look)
     if left and not only_look:  # writers at work: once more what they wrote meanwhile
         for line in everywhere.forget(names):
             click.echo(line)
         left = _tell(everywhere.look(names))
-    waiting = _tell(everywhere.look_topics(names))
+    waiting = _tell(everywhere.look_topics(names), only_look)
     if left or waiting:
-        told = f"{left:,} left in stores, {waiting:,} records in topics"
+        told = f"{left:,} {'' if only_look else 'left '}in stores, {waiting:,} records in topics"
         click.echo(told if only_look else f"LEFT: {told}; why is said above.")
     elif only_look:
         click.echo("It is nowhere.")
@@ -190,11 +203,13 @@ def forget(
         raise click.exceptions.Exit(EXIT_LEFT)
 
 
-def _tell(looked: "Iterable[Looked]") -> int:
+def _tell(looked: "Iterable[Looked]", only_look: bool = False) -> int:
     """Print what was looked at; how much is left."""
     left = 0
     for one in looked:
         found = f"{one.left:,} LEFT: {one.why}" if one.left else one.why or "nothing left"
+        if only_look and (one.left or not one.why):
+            found = f"{one.left:,} here" if one.left else "nothing"
         click.echo(f"  {one.place:<24} {one.searched:<48} {found}")
         left += one.left
     return left

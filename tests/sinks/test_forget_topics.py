@@ -104,8 +104,7 @@ def test_where_topics_are_compacted_the_records_go(broker: Broker, commit: MakeC
     until = time.monotonic() + 90
     while results.left() and time.monotonic() < until:
         time.sleep(1.5)
-        results.send(commit(f"later {time.monotonic()}", analysis_id=stream(3), cells=1))  # closes segments
-        results.send(commit(f"later, {time.monotonic()}", analysis_id=stream(3), cells=1))
+        assert forget_topics(results.cluster, results.topics, {WHO}) == 0  # given again: closes segments
     assert results.left() == {}
 
 
@@ -113,7 +112,9 @@ def test_compaction_can_be_asked_for(results: Results, commit: MakeCommit) -> No
     results.send(commit(WHO, analysis_id=stream(1), cells=1))
     forget_topics(results.cluster, results.topics, {WHO}, compact=True)
     why = {one.why for one in look_topics(results.cluster, results.topics, {WHO}) if one.left}
-    assert why == {"compacted: gone when Kafka next cleans the partition (1 minutes at most)"}
+    assert why == {
+        "compacted: gone when Kafka cleans the partition, 1 minutes after; give the command again then"
+    }
 
 
 @pytest.fixture(params=["lake", "postgres"])
@@ -234,6 +235,13 @@ def test_a_stream_that_is_open_is_told(results: Results, commit: MakeCommit) -> 
     assert is_open(results.cluster, results.topics, {"other"})
     results.snapshot(WHO, None)
     assert not is_open(results.cluster, results.topics, {WHO})
+    results.snapshot(WHO, b"marker")  # what a closed stream leaves goes
+
+    def opened(snapshot: bytes) -> bool:
+        return snapshot != b"marker"
+
+    assert not is_open(results.cluster, results.topics, {WHO}, opened)
+    assert forget_topics(results.cluster, results.topics, {WHO}, opened=opened) == 1
 
 
 # ---------------------------------------------------------------- PostgreSQL
