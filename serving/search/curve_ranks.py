@@ -4,7 +4,6 @@ Conventions: as in `entries.py`.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,19 +84,19 @@ class NearRank:
         self.asked = asked
 
     def rough(self, entries: Entries) -> Float:
-        wanted = np.rint(np.array([self.asked.valence, self.asked.arousal]) * _HALF).astype(np.int16)
+        valence, arousal = np.rint(np.array([self.asked.valence, self.asked.arousal]) * _HALF).astype(np.int8)
         edges = [max(0.0, self.asked.radius + edge) * _HALF for edge in (-_SOFT, _SOFT)]
         inner, outer = (min(round(edge**2), _MOST) for edge in edges)
-        scale = max(0, (outer - inner).bit_length() - 10)  # 32 of these fit into 16 bits
+        scale = max(0, (outer * BINS).bit_length() - 15)  # so that all of them together fit into 16 bits
+        inner, outer = inner >> scale, max(outer >> scale, (inner >> scale) + 1)
         found = np.zeros(len(entries), np.int16)
-        for apart in _squares(entries.arrays["bins"], wanted[0], wanted[1], range(BINS)):
-            np.minimum(apart, np.int16(outer), out=apart)
-            np.maximum(apart, np.int16(inner), out=apart)
-            np.subtract(apart, np.int16(inner), out=apart)
-            np.right_shift(apart, scale, out=apart)
+        for apart in _squares(entries.arrays["bins"], valence, arousal, range(BINS)):
+            if scale:
+                np.right_shift(apart, scale, out=apart)
+            np.clip(apart, np.int16(inner), np.int16(outer), out=apart)  # far quicker than both halves
             np.add(found, apart, out=found)
-        far = max(1, (outer - inner) >> scale) * BINS
-        near = found.astype(np.float32) / np.float32(far) - 1  # minus the share of the track that is near
+        # minus the share of the track that is near
+        near = (found.astype(np.float32) - BINS * outer) / np.float32(BINS * (outer - inner))
         seconds: Float = near * _number(entries, "duration_s") * _number(entries, "estimated_share")
         return seconds
 
@@ -179,8 +178,8 @@ class QuadrantRank:
 
 def _squares(
     bins: Int8,
-    valence: npt.NDArray[Any] | np.int16,
-    arousal: npt.NDArray[Any] | np.int16,
+    valence: Int8 | np.int8,
+    arousal: Int8 | np.int8,
     places: Iterable[int],
 ) -> Iterator[npt.NDArray[np.int16]]:
     """Squared distances of some bins from points, in halves of a 127th so that they fit into 16 bits. [n]
@@ -190,12 +189,11 @@ def _squares(
     n = bins.shape[1]
     apart, along, half = np.empty(n, np.int16), np.empty(n, np.int16), np.empty(n, np.int8)
     for place in places:
-        np.right_shift(bins[place], 1, out=half)
-        np.subtract(half, valence, out=apart, dtype=np.int16)
-        np.multiply(apart, apart, out=apart)
-        np.right_shift(bins[BINS + place], 1, out=half)
-        np.subtract(half, arousal, out=along, dtype=np.int16)
-        np.multiply(along, along, out=along)
+        for row, point, square in ((place, valence, apart), (BINS + place, arousal, along)):
+            np.right_shift(bins[row], 1, out=half)
+            np.subtract(half, point, out=half)
+            np.copyto(square, half)
+            np.multiply(square, square, out=square)
         np.add(apart, along, out=apart)
         yield apart
 
