@@ -4,9 +4,9 @@
 
 Binary frames are sound: of L16, PCMU and PCMA cut anywhere, of Opus one packet each, of Ogg and WebM pieces
 of the file. The text frame `{"final": true}` ends it. Text frames come back, shaped like the events of
-`/v1/live`, with the one call `microphone`; the last one has it in `closed`. What is refused is told as a
-problem (`status`, `title`, `detail`, `what_to_do`) before the socket is closed with a code, and the title as
-the reason.
+`/v1/live`, with the one call `microphone`; the last one has it in `closed`. Where the models are not there
+yet, `{"loading": true, "calls": []}` comes first. What is refused is told as a problem (`status`, `title`,
+`detail`, `what_to_do`) before the socket is closed with a code, and the title as the reason.
 
 Conventions: close codes are those of RFC 6455: 1000 it is over, 1003 this type is not taken, 1007 it cannot
 be decoded, 1008 it was silent or lasted too long, 1009 too large, 1011 nobody can listen, 1013 too many
@@ -30,6 +30,7 @@ _TELL_S = 0.1  # between two text frames, at least
 _SEND_S = 10.0  # so long a browser may take for one
 _FULL_S = 0.05
 _SILENT = Refusal(1008, 408, "It was silent", "no frame came for a while", "begin again when there is sound")
+_LOADING = orjson.dumps({"loading": True, "calls": []}).decode()
 _NO_FRAME = Refusal(
     1003, 415, "This is not understood", "a text frame", 'binary frames, then {"final": true}'
 )
@@ -57,6 +58,8 @@ async def microphone(
     except RefusedSoundError as error:
         await _leave(socket, error.refusal)
         return
+    if not microphones.loaded:
+        await socket.send_text(_LOADING)
     hearing = asyncio.create_task(_hear(socket, microphones, sound))
     telling = asyncio.create_task(_tell(socket, sound, stirred))
     try:

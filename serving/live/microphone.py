@@ -219,6 +219,11 @@ class Microphones:
     def __len__(self) -> int:
         return len(self._sounds)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the models are there: the first sound waits for them."""
+        return "audio" in vars(self._engine)
+
     def open(self, content_type: str, wake: Callable[[], None], *, one_voice: bool = False) -> Sound:
         """A new sound.
 

@@ -289,7 +289,8 @@ def test_without_models_it_says_so(app: TestClient, hears: Microphones) -> None:
     hears._engine = NoModels()
     with app.websocket_connect(URL) as socket:
         socket.send_bytes(l16(sound(1, 16_000, 1, 3)))
-        (problem,), end = said(socket)
+        (first, problem), end = said(socket)
+    assert first == {"loading": True, "calls": []}
     assert (end.code, problem["status"]) == (1011, 501)
     assert "train speech" in problem["detail"]
 
