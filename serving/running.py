@@ -56,7 +56,8 @@ def run(config: ServeConfig, metrics_port: int | None = None) -> None:
 
     Raises:
         MissingExtraError: measures are asked for, and prometheus-client is not installed.
-        UsageError: there is no lake, or the port cannot be had.
+        UsageError: there is no lake, no place for the cache, or the port cannot be had.
+        StoreError: what it needs cannot be read.
     """
     check(config.lake)
     app = build(config)
@@ -83,7 +84,12 @@ def run(config: ServeConfig, metrics_port: int | None = None) -> None:
         import_prometheus()
         monitored = _Monitored(app)
     with listening, serving(monitored, metrics_port):
-        server.run(sockets=[listening])
+        try:
+            server.run(sockets=[listening])
+        except SystemExit:  # it could not start, and has said so only to the log
+            if app.state.failed is not None:
+                raise app.state.failed from None
+            raise
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -7,6 +7,7 @@ none.
 """
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -55,7 +56,7 @@ def build(config: ServeConfig) -> FastAPI:
         lifespan=_open,
     )
     app.state.config = config
-    app.state.store = app.state.index = app.state.feed = None
+    app.state.store = app.state.index = app.state.feed = app.state.failed = None
     problems.install(app)
     documented.install(app)
     for router in routers():
@@ -66,11 +67,17 @@ def build(config: ServeConfig) -> FastAPI:
     return app
 
 
+def _tell(app: FastAPI, kind: object, error: BaseException | None, trace: object) -> None:
+    """Keep what ended the service, for whoever started it: uvicorn only logs it."""
+    app.state.failed = error
+
+
 @asynccontextmanager
 async def _open(app: FastAPI) -> AsyncIterator[None]:
     """Open what the handlers need, close it in reverse."""
     async with AsyncExitStack() as stack:
         stack.callback(app.state.access.close)
+        stack.push(functools.partial(_tell, app))
         store = app.state.store = await asyncio.to_thread(Store, app.state.config)
         stack.callback(store.close)
         app.state.workers = Workers()
