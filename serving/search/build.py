@@ -18,7 +18,16 @@ from moodstream.models.base import STEP_MS
 from moodstream.serving.access.redaction import Judging, redact
 from moodstream.serving.search.arcs import starts
 from moodstream.serving.search.entries import Entries, make
-from moodstream.serving.search.folder import FOLDER, PENDING, Draft, Manifest, drop_damaged, load, locked
+from moodstream.serving.search.folder import (
+    FOLDER,
+    PENDING,
+    Draft,
+    Manifest,
+    among,
+    drop_damaged,
+    load,
+    locked,
+)
 from moodstream.serving.search.questions import NUMBERS, WORDS
 from moodstream.sinks.layout import STORED, WRITE_ID, counted, files, scan
 from moodstream.sinks.read import MODALITIES
@@ -76,8 +85,8 @@ def update(
         writes = media[WRITE_ID].to_numpy()
         gone = draft.keep(writes)
         without = draft.without()
-        without = without[np.isin(without, writes)]
-        todo = media.filter(~pl.col(WRITE_ID).is_in(draft.writes())).sort(WRITE_ID)
+        without = without[among(without, np.sort(writes))]
+        todo = media.filter(pl.Series(~among(writes, draft.writes()))).sort(WRITE_ID)
         added = done = 0
         for some in _batches(todo):
             entries = read(Path(lake), some, emotions_for)

@@ -116,6 +116,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def among(numbers: npt.NDArray[np.int64], growing: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which numbers are among others that grow; none of them is negative.
+
+    Example:
+        >>> among(np.array([3, 4]), np.array([1, 3])).tolist()
+        [True, False]
+    """
+    found: npt.NDArray[np.bool_] = np.append(growing, -1)[np.searchsorted(growing, numbers)] == numbers
+    return found
+
+
 class Draft:
     """An index in the making: a manifest, and the shards it names.
 
@@ -151,9 +162,7 @@ class Draft:
         shards = dict(self.manifest.shards)
         for name in list(shards):
             entries = self._read(name)
-            mine = entries.arrays["write_id"]
-            places = np.searchsorted(ordered, mine)
-            kept = np.flatnonzero(np.append(ordered, -1)[places] == mine)
+            kept = np.flatnonzero(among(entries.arrays["write_id"], ordered))
             if len(kept) < len(entries):
                 gone += len(entries) - len(kept)
                 del shards[name]
@@ -162,9 +171,9 @@ class Draft:
         return gone
 
     def writes(self) -> npt.NDArray[np.int64]:
-        """The writes that are in it, with entries or without."""
+        """The writes that are in it, with entries or without; growing."""
         found = [self._read(name).arrays["write_id"] for name in self.manifest.shards]
-        return np.unique(np.concatenate([self.without(), *found]))
+        return np.sort(np.concatenate([self.without(), *found]))
 
     def without(self) -> npt.NDArray[np.int64]:
         """The writes that are in it without entries."""
