@@ -1,15 +1,21 @@
 """A small lake that is served: a song, a call with two sides, a MIDI piece, and media with hostile names."""
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from moodstream.serving.access import wire
 from moodstream.serving.config import ServeConfig
+from moodstream.serving.running import listen
 from moodstream.serving.service import build
 from moodstream.sinks.lake import LakeSink
 from moodstream.transforms.elements import Commit
@@ -88,6 +94,25 @@ def own_lake(served_lake: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may change."""
     ignored = shutil.ignore_patterns("_serve", "_index")
     return Path(shutil.copytree(served_lake, tmp_path / "lake", ignore=ignored))
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of an application that really listens, ready."""
+    with listen("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, **wire.settings()))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            end = time.monotonic() + 60
+            while not server.started or not app.state.store.state.ready:
+                assert thread.is_alive(), app.state.failed
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,11 @@
 """The API against its own description: whatever it says it takes is answered as it says, the rest refused."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -23,12 +19,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from moodstream.serving.access import wire
 from moodstream.serving.config import ServeConfig
-from moodstream.serving.running import listen
 from moodstream.serving.search.build import update
 from moodstream.serving.service import build
-from tests.serving.conftest import HOSTILE
+from tests.serving.conftest import HOSTILE, listening
 
 CHECKS = [
     not_a_server_error,
@@ -46,16 +40,6 @@ ENDLESS = r"^/v1/live$"  # a stream that does not end
 def described(served_lake: Path, media_root: Path) -> Iterator[Any]:
     """The description of a service that really listens."""
     update(served_lake)
-    app = build(ServeConfig(served_lake, media_roots=(media_root,)))
-    listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, **wire.settings()))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    for _ in range(200):
-        if server.started and httpx.get(f"{url}/ready").status_code == 200:
-            break
-        time.sleep(0.05)
     config = SchemathesisConfig.from_dict(
         {
             "checks": {
@@ -63,10 +47,8 @@ def described(served_lake: Path, media_root: Path) -> Iterator[Any]:
             }
         }
     )
-    yield schemathesis.openapi.from_url(f"{url}/openapi.json", config=config)
-    server.should_exit = True
-    thread.join(10)
-    listening.close()
+    with listening(build(ServeConfig(served_lake, media_roots=(media_root,)))) as url:
+        yield schemathesis.openapi.from_url(f"{url}/openapi.json", config=config)
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())
