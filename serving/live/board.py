@@ -18,8 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from moodstream.serving.live.pieces import Changes, cell, kept
 from moodstream.sinks.read import MODALITIES
 
 TABLES = ("alert", "curve", "episode", "summary", "media")  # the order in which rows of one look are put
@@ -29,42 +28,9 @@ SILENT_S = 120.0
 MAX_ALERTS, MAX_EPISODES, MAX_CHANNELS = 64, 32, 64  # of a call
 MAX_ROWS = 2 * WINDOW_MS // 500  # of a channel, whatever their times say
 _SLACK = 16  # rows, until old ones are thrown away
-_PLACES, _LOUD_PLACES = 4, 1
 _HIDDEN = frozenset({"schema_version", "analysis_id", "model", "model_version", "event_time"})
 
 Call = tuple[str, int]  # media id and take
-Pieces = list[tuple[str, bytes]]  # JSON with the media that it is about
-
-
-@dataclass
-class Changes:
-    """What is new on a board, as JSON by media."""
-
-    alerts: Pieces = field(default_factory=list)
-    calls: Pieces = field(default_factory=list)
-    episodes: Pieces = field(default_factory=list)
-    closed: Pieces = field(default_factory=list)
-    summaries: Pieces = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.alerts or self.calls or self.episodes or self.closed or self.summaries)
-
-    def of(self, media_id: str) -> "Changes":
-        """Those of one media."""
-        lists = ([piece for piece in pieces if piece[0] == media_id] for pieces in vars(self).values())
-        return Changes(*lists)
-
-    def media_ids(self) -> frozenset[str]:
-        """Which media they are about."""
-        return frozenset(media_id for pieces in vars(self).values() for media_id, _ in pieces)
-
-    def to_json(self, at: str) -> bytes:
-        """All of it as one object, alerts first."""
-        body = b",".join(
-            b'"%s":[%s]' % (name.encode(), b",".join(piece for _, piece in pieces))
-            for name, pieces in vars(self).items()
-        )
-        return b'{"at":"%s",%s}' % (at.encode(), body)
 
 
 @dataclass(slots=True)
@@ -278,38 +244,6 @@ class Board:
 
 
 _RANKS = {modality: rank for rank, modality in enumerate(MODALITIES)}
-
-
-def cell(row: Mapping[str, Any]) -> bytes:
-    """One half second as JSON: start, valence, arousal, their deviations, activity, loudness, reason, final.
-
-    Example:
-        >>> nothing = dict.fromkeys(("valence", "arousal", "valence_std", "arousal_std", "loudness_lufs"))
-        >>> cell(nothing | {"start_ms": 500, "activity": "silence", "reason": "silence", "is_final": True})
-        b'[500,null,null,null,null,"silence",null,"silence",true]'
-    """
-    return kept(
-        (
-            row["start_ms"],
-            _short(row["valence"], _PLACES),
-            _short(row["arousal"], _PLACES),
-            _short(row["valence_std"], _PLACES),
-            _short(row["arousal_std"], _PLACES),
-            row["activity"],
-            _short(row["loudness_lufs"], _LOUD_PLACES),
-            row["reason"],
-            row["is_final"],
-        )
-    )
-
-
-def kept(value: Any) -> bytes:
-    """JSON that is to stay: what orjson gives has room for 4 KiB, however short it is."""
-    return bytes(memoryview(orjson.dumps(value)))
-
-
-def _short(value: float | None, places: int) -> float | None:
-    return None if value is None else round(value, places)
 
 
 def _piece(call: _Running, *, fresh: bool) -> bytes:

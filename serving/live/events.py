@@ -21,7 +21,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from moodstream.serving.live.board import Board, Changes
+from moodstream.serving.live.board import Board
+from moodstream.serving.live.pieces import Changes
 
 TICK_S = 0.25
 HEARTBEAT_S = 10.0

@@ -24,7 +24,8 @@ from moodstream.serving.access.audit import audit
 from moodstream.serving.access.guard import require
 from moodstream.serving.access.principal import Principal
 from moodstream.serving.live.events import now
-from moodstream.serving.live.microphone import Microphones, Refusal, RefusedSoundError, Sound
+from moodstream.serving.live.microphone import Microphones
+from moodstream.serving.live.sound import Refusal, RefusedSoundError, Sound
 
 _TELL_S = 0.1  # between two text frames, at least
 _SEND_S = 10.0  # so long a browser may take for one

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodstream.serving.live import board
-from moodstream.serving.live.board import Board, Changes
+from moodstream.serving.live.board import Board
+from moodstream.serving.live.pieces import Changes
 from tests.support.live_rows import alert, curve, episode, media
 
 

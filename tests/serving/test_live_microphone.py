@@ -19,7 +19,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from moodstream.models.audio import AudioModels
 from moodstream.serving.live import hearing
-from moodstream.serving.live.microphone import Limits, Microphones
+from moodstream.serving.live.microphone import Microphones
+from moodstream.serving.live.sound import Limits
 from moodstream.transforms.elements import Packet
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import UsageError
