@@ -61,10 +61,10 @@ def following(url: str, last_id: int | None = None, **query: str) -> Iterator[It
         yield told(answer.iter_lines())
 
 
-def until(seen: Iterator[Said], holds: Callable[[list[Said]], object]) -> list[Said]:
+def until(seen: Iterator[Said], holds: Callable[[list[Said]], object], seconds: float = 120) -> list[Said]:
     """Events up to the one with which it holds."""
     found: list[Said] = []
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + seconds
     while not holds(found):
         if time.monotonic() > end_s:
             raise TimeoutError(f"{len(found)} events came")
