@@ -94,13 +94,14 @@ def listing(connection: sqlite3.Connection, version: str, asked: Listing, totals
     total = totals.of(connection, version, where, values)
     more, after = _after(asked.cursor, asked.sort, name, falling)
     turn = "DESC" if falling else "ASC"
-    order = f"take {turn}" if name == "media_id" else f"media_id {turn}, take {turn}"
+    order = f"media_id {turn}, take {turn}"  # the index of the key serves where nothing stands before it
+    inner = order if name == "media_id" else f"{name} IS NULL, {name} {turn}, {order}"
     columns = "item, sparkline" if asked.sparkline else "item, NULL"
     found = connection.execute(
         # the narrow rows are sorted first, the wide ones of this page alone are looked up then
         f"""SELECT value, media_id, take, {columns} FROM (
             SELECT id, {name} AS value, media_id, take FROM media WHERE {where} AND {more}
-            ORDER BY {name} IS NULL, {name} {turn}, {order} LIMIT ?) JOIN item USING (id)
+            ORDER BY {inner} LIMIT ?) JOIN item USING (id)
             ORDER BY value IS NULL, value {turn}, {order}""",
         [*values, *after, asked.limit + 1],
     )
