@@ -135,9 +135,28 @@ class Busy:
         return round(self.read()["JSHeapUsedSize"] / (1 << 20), 1)
 
 
-def first_page(browser: Any, address: str) -> dict[str, Any]:
+def browser_s(without: int) -> float:
+    """Processor time of this process's descendants, of Chromium and what drives it, but for one process."""
+    children: dict[int, list[tuple[int, float]]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue  # it has just ended
+        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        children.setdefault(int(fields[1]), []).append((int(folder.name), spent))
+    found, todo = 0.0, [os.getpid()]
+    while todo:
+        for pid, spent in children.get(todo.pop(), []):
+            if pid != without:
+                found += spent
+                todo.append(pid)
+    return found
+
+
+def first_page(browser: Any, address: str, service: int) -> dict[str, Any]:
     """Weight and time until drawn, each load in a context of its own that has cached nothing."""
-    drawn, painted, size, requests = [], [], 0, 0
+    drawn, painted, spent, size, requests = [], [], [], 0, 0
     for _ in range(LOADS):
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
@@ -148,9 +167,11 @@ def first_page(browser: Any, address: str) -> dict[str, Any]:
             "Network.loadingFinished", lambda done, sizes=sizes: sizes.append(done["encodedDataLength"])
         )
         page.add_init_script(WATCH)
+        before = browser_s(service)
         page.goto(address)
         while not page.evaluate("window.drawn_ms"):
             page.wait_for_timeout(50)
+        spent.append(browser_s(service) - before)
         drawn.append(page.evaluate("window.drawn_ms"))
         painted.append(
             page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0")
@@ -163,6 +184,7 @@ def first_page(browser: Any, address: str) -> dict[str, Any]:
         "requests": requests,
         "first_paint_ms": round(statistics.median(painted)),
         "drawn_ms": round(statistics.median(drawn)),
+        "cpu_s": round(statistics.median(spent), 2),
         "drawn_each_ms": [round(ms) for ms in drawn],
     }
 
@@ -222,7 +244,11 @@ def table(found: dict[str, Any]) -> list[list[str]]:
 
     return [
         [f"first page, compressed, {first['requests']} requests", f"{first['kib']} KiB", "under 300 kB"],
-        ["the same: first curve drawn", f"{first['drawn_ms'] / 1000:.2f} s", "under 1.5 s"],
+        [
+            "the same: first curve drawn",
+            f"{first['drawn_ms'] / 1000:.2f} s (processor: {first['cpu_s']:.2f} s, all of Chromium)",
+            "under 1.5 s",
+        ],
         [f"scrolling {found['tracks']:,} rows: a frame", frames(scrolled), "smooth"],
         [f"{found['calls']} live calls: a frame", frames(live["rest"]), "no stutter"],
         ["the same, scrolled", frames(live["scrolled"]), "no stutter"],
@@ -260,7 +286,7 @@ def main(lake: Path | None, tracks: int, calls: int, seconds: float) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         version = browser.version
         found: dict[str, Any] = {"chromium": version, "tracks": tracks, "calls": calls}
-        found["first_page"] = first_page(browser, address)
+        found["first_page"] = first_page(browser, address, service.process.pid)
         found["scroll"] = scrolling(browser, address, tracks, seconds)
         with made_up(calls) as address:
             found["live"] = board(browser, address, calls, seconds)

@@ -374,6 +374,7 @@ def build(tracks: int = 200, calls: int = 12, key: str = "") -> FastAPI:
     async def microphone(socket: WebSocket, content_type: str) -> None:
         await socket.accept()
         heard = said = 0
+        app.state.sound = b""
         rate_hz = int(content_type.split("rate=")[1].split(";")[0])
         with contextlib.suppress(WebSocketDisconnect):
             while True:
@@ -381,6 +382,7 @@ def build(tracks: int = 200, calls: int = 12, key: str = "") -> FastAPI:
                 if message["type"] == "websocket.disconnect":
                     break
                 heard += len(message.get("bytes") or b"") // 2
+                app.state.sound += message.get("bytes") or b""
                 app.state.heard = [rate_hz, heard]
                 until = int(2 * heard / rate_hz)
                 told = [

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.page_service import HOSTILE, build, media, serving
@@ -373,6 +374,9 @@ def test_microphone_sends_16_bit_sound_and_draws_what_comes(
     rate_hz, samples = app.state.heard
     assert rate_hz == 16_000
     assert samples > 8_000
+    beeps = np.frombuffer(app.state.sound, ">i2").astype(float)  # with the bytes swapped it would be noise
+    assert np.abs(beeps).max() > 1_000
+    assert np.abs(np.diff(beeps)).mean() < np.abs(beeps).mean()
 
 
 def test_key_is_asked_for_and_let_go(open_page: OpenPage) -> None:
