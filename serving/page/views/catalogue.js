@@ -61,7 +61,7 @@ function bindRow(el, index, item) {
   el.id = `row-${index}`; el.setAttribute("aria-rowindex", index + 2); el.classList.toggle("waiting", !item);
   p.name.textContent = item ? item.name : "…"; p.under.textContent = item?.under ?? "";
   if (item) p.name.href = link("track", { media: item.media_id, take: item.take || "" }); else p.name.removeAttribute("href");
-  p.alerts.hidden = !item?.alerts; p.alerts.textContent = item?.alerts ? plural(item.alerts, "alert") : "";
+  p.alerts.hidden = !item?.alerts; p.alerts.replaceChildren(...(item?.alerts ? [count(item.alerts), h("span", { class: "word" }, item.alerts === 1 ? " alert" : " alerts")] : []));
   p.dot.style.setProperty("--c", `var(--${hue(item?.emotion)})`); p.dot.hidden = !item?.emotion;
   p.emotion.textContent = item ? word(item.emotion) : "";
   p.valence.textContent = item ? signed(item.valence_mean) : ""; p.arousal.textContent = item ? signed(item.arousal_mean) : ""; p.length.textContent = item ? clock(item.duration_ms) : "";
