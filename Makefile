@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve-demo live-demo kill-test flink-live soak test check format bench bench-live bench-serve models models-full constraints clean
+.PHONY: help install demo serve-demo live-demo kill-test failover-test flink-live soak test check format bench bench-live bench-serve models models-full constraints clean
 
 help: ## This text
 	@printf 'moodstream: audio, MIDI and video in; valence-arousal curves and emotion episodes out.\n\n'
@@ -41,6 +41,9 @@ live-demo: $(STAMP) ## A real Kafka broker, a call, songs and MIDI replayed live
 
 kill-test: $(STAMP) ## 50 live streams, their process killed 30 times, the rows compared with an undisturbed run
 	$(BIN)/python -m tests.support.kill_run --streams 50 --kills 30 --seed 1
+
+failover-test: $(STAMP) ## Three brokers under a live process, each killed once, and what is committed then
+	$(BIN)/python -m tests.support.failover_run --calls 20 --kills 3
 
 flink-live: $(STAMP) ## The live pipeline on a real Flink cluster, its task manager killed twice, and what is committed then
 	$(BIN)/python -m tests.support.flink_run --calls 8 --seconds 60 --kills 2

@@ -12,14 +12,21 @@ starts (`recover`) first fences whoever wrote there before, then puts its own na
 one got to: its writes fail from then on, and its process ends (or, as a member of a group, begins anew with
 what the group gives it).
 
+kafka-python waits without end for the answers to a transaction, and where the broker that coordinates it
+dies, it may lose what it asked (3.0.12; `tests/support/failover_run.py` shows it). So a transaction runs in a
+thread of its own: one that takes longer than Kafka itself would allow counts as failed, and the next start
+fences what is left of it.
+
 Conventions: the settings of the connection are those of kafka-python (`security_protocol`, `sasl_mechanism`,
 `ssl_cafile`, ...). The producer belongs to the process: copies of a sink in one process share it.
 """
 
+import contextlib
 import json
+import threading
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,6 +40,8 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer, KafkaProducer
 
 _READ_MS = 500
+_TRANSACTION_S = 30  # after which Kafka takes a transaction back
+_ANSWER_S = 10  # that a broker may take; one that is dead is waited for as long
 
 
 class FencedError(StoreError):
@@ -137,18 +146,20 @@ class KafkaSink(Sink):
         return f"{self.topics.prefix}{self.group}.{self.topic}.{first}-{last}"
 
     def _producer(self, name: str) -> "KafkaProducer":
+        settings = {"request_timeout_ms": _ANSWER_S * 1000, **self.cluster.settings()}
         return import_kafka().KafkaProducer(
-            **self.cluster.settings(),
+            **settings,
             transactional_id=name,
             acks="all",
             linger_ms=0,
             max_request_size=16 << 20,
-            transaction_timeout_ms=30_000,
+            transaction_timeout_ms=_TRANSACTION_S * 1000,
         )
 
     def _take_over(self, name: str) -> None:
         for old in [old for old in self._producers if self._overlap(old, name)]:
-            self._producers.pop(old).close(timeout=0)
+            with contextlib.suppress(import_kafka().errors.KafkaError):  # it could not send what it had
+                self._producers.pop(old).close(timeout=0)
         producer = self._producer(name)
         producer.init_transactions()
         self._producers[name] = producer
@@ -174,14 +185,12 @@ class KafkaSink(Sink):
             place = f"{self.topic}/{number}"
             positions[place], remarks[place] = offset, beside.get("remark", "")
         producer = self._producers[self._id(partitions)]
-        producer.begin_transaction()
-        self._send_offsets(producer, Commit("", 0, {}, positions=positions, remarks=remarks))
-        producer.commit_transaction()
+        in_time(lambda: self._transact(producer, Commit("", 0, {}, positions=positions, remarks=remarks)))
 
     def _fence(self, name: str) -> None:
         producer = self._producer(name)
         producer.init_transactions()
-        producer.close()
+        producer.close(timeout=_ANSWER_S)
 
     def _committed(self, reader: "KafkaConsumer", partitions: Iterable[int]) -> dict[int, tuple[int, Any]]:
         """By partition the next offset and what stands beside it, where anything was committed."""
@@ -249,18 +258,23 @@ class KafkaSink(Sink):
         kafka = import_kafka()
         producer = self._writer_of(commit)
         try:
-            producer.begin_transaction()
-            self._at("begun")
-            self._send(producer, commit)
-            self._at("sent")
-            self._send_offsets(producer, commit)
-            self._at("ready")
-            producer.commit_transaction()
-            self._at("committed")
+            in_time(lambda: self._transact(producer, commit, self._at))
         except (kafka.errors.ProducerFencedError, kafka.errors.InvalidProducerEpochError) as error:
             raise FencedError(f"another process of group {self.group} took over {self.topic}") from error
         except kafka.errors.KafkaError as error:
             raise StoreError(f"Kafka at {self.cluster.bootstrap}: {error}") from error
+
+    def _transact(
+        self, producer: "KafkaProducer", commit: Commit, at: Callable[[str], None] = lambda _: None
+    ) -> None:
+        producer.begin_transaction()
+        at("begun")
+        self._send(producer, commit)
+        at("sent")
+        self._send_offsets(producer, commit)
+        at("ready")
+        producer.commit_transaction()
+        at("committed")
 
     def _at(self, moment: str) -> None:
         """Called between the parts of a transaction, for tests that end the process there."""
@@ -297,6 +311,39 @@ class KafkaSink(Sink):
 
     def close(self) -> None:
         """The producers stay: they belong to the process."""
+
+
+def in_time(do: Callable[[], None], seconds: float = _TRANSACTION_S + 5) -> None:
+    """Do something with Kafka that may never come back.
+
+    Raises:
+        StoreError: it took longer; it may still go on, so its producer must be fenced. What Kafka says, too.
+    """
+    attempt = _Attempt(do)
+    attempt.start()
+    attempt.join(seconds)
+    if attempt.is_alive():
+        raise StoreError(f"Kafka has not answered for {seconds:g} s")
+    if attempt.error is not None:
+        raise attempt.error
+
+
+class _Attempt(threading.Thread):
+    """Something that is done in a thread of its own, and what it fails with."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        super().__init__(name="transaction", daemon=True)
+        self._do = do
+        self.error: Exception | None = RuntimeError("it ended before its end")
+
+    def run(self) -> None:
+        kafka = import_kafka()
+        try:
+            self._do()
+        except (kafka.errors.KafkaError, StoreError) as error:
+            self.error = error
+        else:
+            self.error = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -25,23 +26,27 @@ from infra import java
 POM = Path(__file__).with_name("pom.xml")
 _PROPERTIES = """
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node}
+controller.quorum.voters={voters}
 listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners={protocol}://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name={protocol}
 controller.listener.names=CONTROLLER
 log.dirs={folder}/data
-offsets.topic.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={least}
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={least}
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 auto.create.topics.enable=false
 log.cleaner.dedupe.buffer.size=4194304
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 """
 
 
@@ -80,13 +85,26 @@ class Broker:
         folder: where its data and log lie; by default a temporary folder that goes with it.
         start_s: how long the start may take.
         secure: it wants TLS (`certificate`) and the user `moodstream` with `PASSWORD`.
+        node: its number in a cluster, see `infra/kafka/cluster.py`.
+        controllers: the controllers' ports by node; by default it is alone.
+        cluster: what the cluster is called.
     """
 
-    def __init__(self, folder: Path | None = None, start_s: float = 120, secure: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        start_s: float = 120,
+        secure: bool = False,
+        node: int = 1,
+        controllers: Mapping[int, int] | None = None,
+        cluster: str = "",
+    ) -> None:
         self._owned = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="moodstream-kafka-"))
         self.start_s, self.secure = start_s, secure
-        self.port, self._controller = java.free_ports(2)
+        self.port, controller = java.free_ports(2)
+        self.node, self._controllers = node, dict(controllers or {node: controller})
+        self._cluster = cluster or str(uuid.uuid4())
 
     @property
     def bootstrap(self) -> str:
@@ -98,18 +116,25 @@ class Broker:
         return self.folder / "certificate.pem"
 
     def __enter__(self) -> Self:
+        self.format()
+        self.start()
+        return self
+
+    def format(self) -> None:
+        """Write its settings, and prepare its folder for data."""
+        copies = len(self._controllers)
         self._properties = self.folder / "server.properties"
         words = {"folder": self.folder, "password": PASSWORD, "protocol": "PLAINTEXT"}
-        words |= {"port": str(self.port), "controller": str(self._controller)}
+        words |= {"port": str(self.port), "controller": str(self._controllers[self.node])}
+        words |= {"node": str(self.node), "copies": str(copies), "least": str(copies // 2 + 1)}
+        words["voters"] = ",".join(f"{node}@127.0.0.1:{port}" for node, port in self._controllers.items())
         if self.secure:
             words["protocol"] = "SASL_SSL"
             self._make_key()
         text = _PROPERTIES + (_SECURE if self.secure else "")
         self._properties.write_text(text.format(**words))
-        tool = [*self._java("kafka.tools.StorageTool"), "format", "-t", str(uuid.uuid4())]
+        tool = [*self._java("kafka.tools.StorageTool"), "format", "-t", self._cluster]
         subprocess.run([*tool, "-c", self._properties], check=True, capture_output=True)
-        self.start()
-        return self
 
     def _make_key(self) -> None:
         """A key and a certificate that it signs itself."""
@@ -122,6 +147,15 @@ class Broker:
 
     def start(self) -> None:
         """Start the Java process (again, after `stop`) on the same data and port."""
+        self.launch()
+        try:
+            self.await_port()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def launch(self) -> None:
+        """Begin to start the Java process."""
         with (self.folder / "log").open("ab") as output:
             self._process = subprocess.Popen(
                 [*self._java("kafka.Kafka"), str(self._properties)],
@@ -129,30 +163,39 @@ class Broker:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
             )
-        try:
-            self._wait()
-        except BaseException:
-            self.__exit__()
-            raise
 
     def stop(self) -> None:
         """Stop the Java process; its data stay."""
         java.stop(self._process, 20)
+
+    def kill(self) -> None:
+        """What a machine does that loses its power."""
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of the Java process."""
+        return self._process.pid
 
     def wait(self) -> None:
         """Return when the Java process has ended."""
         self._process.wait()
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.kill()
         if self._owned:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _java(self, main: str) -> list[str | Path]:
         return ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars()}/*", main]
 
-    def _wait(self) -> None:
+    def await_port(self) -> None:
+        """Return when clients can connect.
+
+        Raises:
+            RuntimeError: it ended, or took too long; the message holds the end of its log.
+        """
         if not java.wait_for_port(self.port, lambda: self._process.poll() is None, self.start_s):
             tail = (self.folder / "log").read_text(errors="replace")[-4000:]
             raise RuntimeError(f"the broker did not start:\n{tail}")

@@ -2,10 +2,8 @@
 
 import signal
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,33 +12,11 @@ from moodstream.pipelines.cli import run
 from moodstream.pipelines.kafka_options import cluster_of
 from moodstream.sinks.kafka import KafkaSink, Topics, partition_of
 from moodstream.transforms.elements import Packet
-from tests.support.kafka_topics import Committed, make_topics, send
+from tests.support.kafka_topics import Committed, check_whole, make_topics, send
 from tests.support.workers import ROOT, Worker, call, is_ready, scraped, send_call, until
 
 KafkaProducer = pytest.importorskip("kafka").KafkaProducer
 PACKETS = "moodstream_packets_total"
-Rows = Mapping[str, list[dict[str, Any]]]
-
-
-def check_whole(rows: Rows, media: int) -> None:
-    """Every call has all its rows, each once, and (all sound the same) those of the first one."""
-    assert len(rows["media"]) == media
-    own: dict[str, list[tuple[Any, ...]]] = {}
-    for table in ("curve", "episode", "summary"):
-        for row in rows[table]:
-            key = (
-                table,
-                row["channel"],
-                row["modality"],
-                row["start_ms"],
-                row.get("episode"),
-                row["revision"],
-            )
-            own.setdefault(row["media_id"], []).append((*key, row.get("valence"), row.get("valence_mean")))
-    wanted = Counter(own[rows["media"][0]["media_id"]])
-    assert max(wanted.values()) == 1
-    assert {media_id: Counter(found) == wanted for media_id, found in own.items()} == dict.fromkeys(own, True)
-    assert len(own) == media
 
 
 def turns(calls: list[list[Packet]]) -> Iterator[Packet]:

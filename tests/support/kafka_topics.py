@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -84,3 +85,24 @@ def sorted_rows(rows: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[dict
         )
         for name in KEYS
     }
+
+
+def check_whole(rows: Mapping[str, list[dict[str, Any]]], media: int) -> None:
+    """Every call has all its rows, each once, and (all sound the same) those of the first one."""
+    assert len(rows["media"]) == media
+    own: dict[str, list[tuple[Any, ...]]] = {}
+    for table in ("curve", "episode", "summary"):
+        for row in rows[table]:
+            key = (
+                table,
+                row["channel"],
+                row["modality"],
+                row["start_ms"],
+                row.get("episode"),
+                row["revision"],
+            )
+            own.setdefault(row["media_id"], []).append((*key, row.get("valence"), row.get("valence_mean")))
+    wanted = Counter(own[rows["media"][0]["media_id"]])
+    assert max(wanted.values()) == 1
+    assert {media_id: Counter(found) == wanted for media_id, found in own.items()} == dict.fromkeys(own, True)
+    assert len(own) == media
