@@ -49,7 +49,8 @@ class ArcRank:
         self.query = query - query.mean(axis=1, keepdims=True) if removed else query
         self.bins = fewer(self.query)
         self._sketch = sketch_of(self.bins[:, :, None])[:, 0]
-        self._low, self._high = (fewer(edge) for edge in dtw.envelope(self.query, dtw.band_of(POINTS)))
+        self._edges = dtw.envelope(self.query, dtw.band_of(POINTS))
+        self._low, self._high = map(fewer, self._edges)
 
     def rough(self, entries: Entries) -> Float:
         sketch = entries.arrays["sketch"]
@@ -71,13 +72,20 @@ class ArcRank:
             arcs = arcs - arcs.mean(axis=1, keepdims=True)
         return dtw.distances(self.bins, arcs)
 
-    def exact(self, few: Few) -> Float:
+    def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
         cells = few.cells
         curve, _ = filled(cells)
         arcs = points(cells.at, curve, POINTS)
         if self.removed:
             arcs -= levels(cells.at, curve)[:, None]
-        found = dtw.distances(self.query, arcs)
+        low, high = (edge[:, :, None] for edge in self._edges)
+        if most < NOTHING:
+            beside = np.maximum(np.maximum(arcs - high, low - arcs), 0)
+            near = np.flatnonzero((beside**2).sum(axis=(0, 1)) <= POINTS * most**2 * 1.001)
+        else:
+            near = np.arange(len(few.cells))
+        found = np.full(len(few.cells), NOTHING, np.float32)
+        found[near] = dtw.distances(self.query, arcs[:, :, near])
         found[~few.comparable] = NOTHING
         return found
 

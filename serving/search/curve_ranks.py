@@ -45,7 +45,7 @@ class RiseRank:
             np.add(found, part, out=found)
         return found
 
-    def exact(self, few: Few) -> Float:
+    def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
         cells = few.cells
         values, known = decode(cells)
         lengths = np.diff(cells.at)
@@ -100,7 +100,7 @@ class NearRank:
         seconds: Float = near * _number(entries, "duration_s") * _number(entries, "estimated_share")
         return seconds
 
-    def exact(self, few: Few) -> Float:
+    def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
         cells = few.cells
         values, known = decode(cells)
         valence, arousal = values / np.float32(UNIT)
@@ -134,7 +134,7 @@ class MovedRank:
             np.maximum(found, apart, out=found)
         return -found.astype(np.float32)
 
-    def exact(self, few: Few) -> Float:
+    def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
         cells = few.cells
         curve, _ = filled(cells)
         lengths = np.diff(cells.at)
@@ -165,7 +165,7 @@ class QuadrantRank:
     def rough(self, entries: Entries) -> Float:
         return self._value(entries.arrays["quadrants"][self._place])
 
-    def exact(self, few: Few) -> Float:
+    def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
         return self._value(few.quadrants[self._place])
 
     def _value(self, share: npt.NDArray[np.uint16]) -> Float:

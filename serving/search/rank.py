@@ -35,8 +35,8 @@ class Rank(Protocol):
     def rough(self, entries: Entries) -> Float:
         """[n] from what is quick to look at."""
 
-    def exact(self, few: Few) -> Float:
-        """[n] what the answer says."""
+    def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
+        """[n] what the answer says; what is above `most` may be infinite instead."""
 
     def why(self, value: float) -> str:
         """The answer's number in words."""

@@ -100,14 +100,18 @@ class Search:
         floor = np.concatenate(
             [self.rank.floor(self._bins(some)) for some in np.array_split(places, max(1, len(places) >> 14))]
         )
-        order = np.argsort(floor, kind="stable")
         wanted = self._question.offset + self._question.limit
-        hits: list[Hit] = []
+        hits = self.quickly()[:wanted]  # all that may still come must be better than the last of them
+        known = np.array([self._at[hit.shard] + hit.row for hit in hits], np.int64)
+        other = ~np.isin(places, known)
+        places, floor = places[other], floor[other]
+        order = np.argsort(floor, kind="stable")
         for begin in range(0, len(order), AT_ONCE):
             some = order[begin : begin + AT_ONCE]
-            if len(hits) >= wanted and floor[some[0]] > hits[wanted - 1].value:
+            most = hits[wanted - 1].value if len(hits) >= wanted else float(NOTHING)
+            if floor[some[0]] > most:
                 break
-            hits = self._sorted([*hits, *self._exact(np.sort(places[some]))])[: 2 * wanted]
+            hits = self._sorted([*hits, *self._exact(np.sort(places[some]), most)])[:wanted]
         return hits
 
     def _allowed(self, entries: Entries) -> Mask:
@@ -178,8 +182,8 @@ class Search:
         bins: Float = np.divide(np.concatenate(found, axis=1), UNIT, dtype=np.float32)
         return bins
 
-    def _exact(self, places: Int64) -> list[Hit]:
-        """Look at some tracks exactly: those that qualify, in order."""
+    def _exact(self, places: Int64, most: float = float(NOTHING)) -> list[Hit]:
+        """Look at some tracks exactly: those that qualify and are not above `most`, in order."""
         hits: list[Hit] = []
         lengths = [np.diff(self._shards[number].cells.at)[rows] for number, rows in self._by_shard(places)]
         cells = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))
@@ -190,7 +194,7 @@ class Search:
             end = int(np.searchsorted(cells, before + _MOST_CELLS, "right"))
             end = min(max(end, begin + 1), begin + _MOST_TRACKS)
             some = places[begin:end]
-            values = self.rank.exact(self._few(some))
+            values = self.rank.exact(self._few(some), most)
             shards = np.searchsorted(self._at, some, "right") - 1
             rows = some - self._at[shards]
             fits = values < NOTHING

@@ -102,8 +102,11 @@ def test_with_few_candidates_nearly_all_of_the_best_are_found(seed, what):
         for name, count in {"ROUGH": 150, "CLOSER": 60, "CURVES": 100}.items():
             patch.setattr(searching, name, count)
         quick = {name for name, _ in ask(shards, what, limit=5)}
-    exact = {name for name, _ in ask(shards, what, exact=True, limit=5)}
-    assert len(quick & exact) >= len(exact) - 1
+        exact = ask(shards, what, exact=True, limit=5)
+        for name in ("ROUGH", "CLOSER", "CURVES"):
+            patch.setattr(searching, name, 10_000)
+        assert exact == ask(shards, what, limit=5)  # each and every one was looked at
+    assert len(quick & {name for name, _ in exact}) >= len(exact) - 1
 
 
 def plain_values(curve, what):
