@@ -68,7 +68,7 @@ def rows(draw: st.DrawFn) -> pa.Table:
     return pa.Table.from_pylist(draw(st.permutations(list(made.values()))), schema=SCHEMA)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows())
 def test_any_rows_come_back(table: pa.Table) -> None:
     assert in_order(back(table)) == in_order(table)

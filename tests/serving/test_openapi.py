@@ -32,7 +32,7 @@ CHECKS = [
     negative_data_rejection,
     unsupported_method,
 ]
-EXAMPLES = 15  # of each operation and mode
+EXAMPLES = 8  # of each operation and mode
 ENDLESS = r"^/v1/live$"  # a stream that does not end
 
 
