@@ -6,23 +6,21 @@ import { Plane } from "../draw/plane.js";
 import { link } from "../router.js";
 import { asTable, curveTable } from "./table.js";
 
-const SHOWN = 240; // half seconds
-
-// The sides of `call` (with `tracks`, `name`), drawn anew by `again()`.
+// The sides of `call` (with `tracks`, `name`) over the last `seconds`, drawn anew by `again()`.
 export class Sides {
-  constructor(call) { this.call = call; this.el = h("div"); this.parts = new Map(); this.view = [0, SHOWN * 500]; this.duration = SHOWN * 500; this.now = null; this.again(); }
+  constructor(call, seconds = 120) { Object.assign(this, { call, el: h("div"), parts: new Map(), shown: 2 * seconds, view: [0, 1000 * seconds], duration: 1000 * seconds, now: null }); this.again(); }
   seek() { /* what runs cannot be sought in */ }
   zoom() { /* nor looked into closer */ }
   again() {
     for (const [name, track] of this.call.tracks) {
-      const series = track.series(SHOWN), part = this.parts.get(name);
+      const series = track.series(this.shown), part = this.parts.get(name);
       if (!part || part.told !== series.told) { this.make(name, series); continue; }
       part.lanes.series = series; part.lanes.again();
       if (part.plane) { part.plane.series = series; part.plane.now = series.length - 1; part.plane.again(); }
     }
   }
   make(name, series) {
-    const lanes = new Lanes(this, series, [], `The last two minutes, ${name}`), plane = series.told ? new Plane(series, "Path of the last two minutes") : null;
+    const lanes = new Lanes(this, series, [], `What was said last, ${name}`), plane = series.told ? new Plane(series, "Path of what was said last") : null;
     const el = h("section", { class: "channel" }, h("div", { class: "wide" }, (series.role || this.call.tracks.size > 1) && h("h3", {}, series.role ?? name), lanes.el, h("div", { class: "alts" }, asTable("As a table", () => curveTable(this.parts.get(name).lanes.series)))), h("aside", {}, plane?.el ?? h("p", { class: "soft small" }, series.role === "agent" ? "Agents get no emotions: talk and loudness only." : "No estimate yet.")));
     const before = this.parts.get(name);
     if (before) before.el.replaceWith(el); else this.el.append(el);

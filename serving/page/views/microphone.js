@@ -45,7 +45,7 @@ export async function show(main, params, signal) {
   function tell(view) {
     const track = view.call?.heard;
     if (!track) return;
-    view.sides ??= (sides.replaceChildren(), new Sides(view.call));
+    view.sides ??= (sides.replaceChildren(), new Sides(view.call, 60));
     if (!view.sides.el.isConnected) sides.append(view.sides.el);
     view.sides.again();
     const reason = track.get("reason", track.last), v = track.recent("valence", 6), a = track.recent("arousal", 6);
