@@ -109,7 +109,7 @@ class Releases(Shelf):
             if seen == self._seen:
                 return
             engine = self._load(release)
-        except UsageError as error:
+        except (UsageError, OSError) as error:  # the latter: files come and go while it looks
             if (seen or str(error)) != self._seen:
                 _log.error("%s; streams go on with the models they have", error)
             self._seen = seen or str(error)
