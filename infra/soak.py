@@ -205,6 +205,8 @@ def report(bootstrap: str, watched: Watched, asked: Any) -> int:
         print(f"memory: {quarter.memory_mib} MiB at a quarter, {last.memory_mib} at the end, {growth:.3f}")
         print(f"left to read at the end: {last.lag:.0f} packets; 95 % within {last.p95_s} s")
         good = good and growth < MOST_GROWTH and last.lag < MOST_LAG
+    else:
+        print("too short to say anything of memory: give it four minutes or more (--hours 0.07)")
     return 0 if good else 1
 
 
