@@ -11,6 +11,7 @@ from moodstream.serving.search.entries import BINS, TERMS, Entries, sketch_of
 from moodstream.serving.search.questions import Arc
 from moodstream.serving.search.rank import NOTHING, Few
 
+MIDDLE = 120  # points of an arc at the look before the last one
 POINTS = 480  # of an arc as it is compared: the half seconds of four minutes
 
 
@@ -71,6 +72,14 @@ class ArcRank:
         if self.removed:
             arcs = arcs - arcs.mean(axis=1, keepdims=True)
         return dtw.distances(self.bins, arcs)
+
+    def middling(self, few: Few) -> Float:
+        """By the distance of the arcs at `MIDDLE` points. [n]"""
+        curve, _ = filled(few.cells)
+        arcs = points(few.cells.at, curve, MIDDLE)
+        if self.removed:
+            arcs -= levels(few.cells.at, curve)[:, None]
+        return dtw.distances(fewer(self.query, MIDDLE), arcs)
 
     def exact(self, few: Few, most: float = float(NOTHING)) -> Float:
         cells = few.cells

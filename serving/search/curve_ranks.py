@@ -148,8 +148,8 @@ class MovedRank:
             ends = np.flatnonzero(looked)
             recent = area[ends + 1] - area[ends + 1 - BEGINNING]
             square[ends] += ((recent - begin[owner[ends]]) / (BEGINNING * FINE)) ** 2
-        most = np.maximum.reduceat(square, cells.at[:-1]) if len(cells) else square
-        return np.where(most > 0, -np.sqrt(most), NOTHING).astype(np.float32)
+        farthest = np.maximum.reduceat(square, cells.at[:-1]) if len(cells) else square
+        return np.where(farthest > 0, -np.sqrt(farthest), NOTHING).astype(np.float32)
 
     def why(self, value: float) -> str:
         return f"{-value:.2f} away from its beginning by {self.asked.second:g} s"

@@ -28,9 +28,9 @@ from moodstream.serving.search.questions import (
 )
 from moodstream.serving.search.rank import NOTHING, Few, Rank
 
-ROUGH, CLOSER = 8000, 160  # arcs: tracks that go on to the closer and to the exact look
+ROUGH, CLOSER, MIDDLING = 10_000, 700, 140  # arcs: tracks that go on from each look to the next
 AT_ONCE = 1000  # arcs, exactly: tracks between two looks at whether any further one can be better
-CURVES = 600  # other questions: tracks that go on to the exact look
+CURVES = 1000  # other questions: tracks that go on to the exact look
 _MOST_CELLS, _MOST_TRACKS = 2_000_000, 300  # looked at exactly at once
 
 
@@ -82,9 +82,13 @@ class Search:
         if not isinstance(self.rank, ArcRank):
             return self._exact(self._first(rough, max(CURVES, 3 * wanted)))
         places = self._first(rough, max(ROUGH, 20 * wanted))
-        few = max(CLOSER, 2 * wanted)
+        some = max(CLOSER, 4 * wanted)
+        if len(places) > some:
+            places = self._first(self.rank.closer(self._bins(places)), some, places)
+        few = max(MIDDLING, 2 * wanted)
         if len(places) > few:
-            places = self._first(self.rank.closer(self._bins(places)), few, places)
+            middling = [self.rank.middling(self._few(part)) for part in self._parts(places)]
+            places = self._first(np.concatenate(middling), few, places)
         return self._exact(places)
 
     def exactly(self) -> list[Hit]:
@@ -185,6 +189,17 @@ class Search:
     def _exact(self, places: Int64, most: float = float(NOTHING)) -> list[Hit]:
         """Look at some tracks exactly: those that qualify and are not above `most`, in order."""
         hits: list[Hit] = []
+        for some in self._parts(places):
+            values = self.rank.exact(self._few(some), most)
+            shards = np.searchsorted(self._at, some, "right") - 1
+            rows = some - self._at[shards]
+            fits = values < NOTHING
+            found = zip(values[fits].tolist(), shards[fits].tolist(), rows[fits].tolist(), strict=True)
+            hits += [Hit(*one) for one in found]
+        return self._sorted(hits)
+
+    def _parts(self, places: Int64) -> Iterator[Int64]:
+        """Growing places in stretches whose curves fit into memory."""
         lengths = [np.diff(self._shards[number].cells.at)[rows] for number, rows in self._by_shard(places)]
         cells = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))
         begin = 0
@@ -193,15 +208,8 @@ class Search:
             before = cells[begin - 1] if begin else 0
             end = int(np.searchsorted(cells, before + _MOST_CELLS, "right"))
             end = min(max(end, begin + 1), begin + _MOST_TRACKS)
-            some = places[begin:end]
-            values = self.rank.exact(self._few(some), most)
-            shards = np.searchsorted(self._at, some, "right") - 1
-            rows = some - self._at[shards]
-            fits = values < NOTHING
-            found = zip(values[fits].tolist(), shards[fits].tolist(), rows[fits].tolist(), strict=True)
-            hits += [Hit(*one) for one in found]
+            yield places[begin:end]
             begin = end
-        return self._sorted(hits)
 
     def _few(self, places: Int64) -> Few:
         """What is looked at exactly."""

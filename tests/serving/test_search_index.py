@@ -99,11 +99,11 @@ def test_with_few_candidates_nearly_all_of_the_best_are_found(seed, what):
     walk = np.tanh(np.cumsum(rng.normal(0, 0.1, (50, 2)), axis=0))
     shards = [entries_of({"track 0": walk} | made_up(rng, 300, 150))]
     with pytest.MonkeyPatch.context() as patch:
-        for name, count in {"ROUGH": 150, "CLOSER": 60, "CURVES": 100}.items():
+        for name, count in {"ROUGH": 150, "CLOSER": 80, "MIDDLING": 40, "CURVES": 100}.items():
             patch.setattr(searching, name, count)
         quick = {name for name, _ in ask(shards, what, limit=5)}
         exact = ask(shards, what, exact=True, limit=5)
-        for name in ("ROUGH", "CLOSER", "CURVES"):
+        for name in ("ROUGH", "CLOSER", "MIDDLING", "CURVES"):
             patch.setattr(searching, name, 10_000)
         assert exact == ask(shards, what, limit=5)  # each and every one was looked at
     assert len(quick & {name for name, _ in exact}) >= len(exact) - 1
