@@ -271,3 +271,25 @@ def test_versions_of_a_media_in_words() -> None:
     spoke = [(4_000, {"speech": "1"}), (6_000, {"speech": "1"}), (9_000, {"speech": "2"})]
     assert versions_of("speech", spoke) == "1 until 6000 ms, 2"
     assert versions_of("speech", spoke[:2]) == "1"
+
+
+def test_streams_without_a_snapshot_keep_the_models_that_the_remark_says() -> None:
+    old, new, store, records = FakeEngine(), FakeEngine("x", 0.5), Store(), many_streams(1)
+    shelf = Choice(old, new)
+    partition = Partition("packets", 0, shelf, Settings(), TIMING)
+    for each in records[:4]:
+        partition.push(each)
+    store.commit(partition)
+    assert not store.snapshots
+    shelf.change()  # and here the process dies
+    partition = Partition("packets", 0, shelf, Settings(), TIMING, store.recovered())
+    assert partition.engine is old
+    for each in records[:8]:
+        partition.push(each)
+    assert partition.older == 0
+    store.commit(partition)
+    assert partition.engine is new
+    assert partition.streams == len(store.snapshots)  # each was saved, with what it has
+    assert (
+        partition.older >= partition.streams - 1
+    )  # one was offered the new ones, and may have heard nothing
