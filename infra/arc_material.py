@@ -110,7 +110,7 @@ class Catalogue:
         return self.perform(self._song_of[tracks], rng)
 
     def perform(self, songs: Int64, rng: np.random.Generator) -> Curves:
-        """A performance of each song: sections shifted in time by some 5 %, in level and extent, with noise."""
+        """A performance of each song: sections shifted in time by some 5 %, in level, extent; with noise."""
         n = len(songs)
         seconds = np.clip(MEDIAN_S * np.exp(SPREAD * rng.normal(size=n)), SHORTEST_S, LONGEST_S)
         cells = (2 * seconds).astype(np.int64)
