@@ -1,6 +1,5 @@
 """The read side: the best there is, SQL, and the named queries against numbers computed by hand."""
 
-
 import numpy as np
 import pytest
 
