@@ -113,11 +113,12 @@ class Worker:
             stack, _, number = line.rpartition(" ")
             if thread := re.match(r"thread \((\d+)\)", stack):
                 counts[int(thread[1])][_stage(stack)] += int(number)
-        shares: Counter[str] = Counter()
+        shares: dict[str, float] = defaultdict(float)
         for thread_id, stages in counts.items():
-            for stage, number in stages.items():
-                shares[stage] += spent.get(thread_id, 0.0) * number / stages.total()
-        return {stage: s / (sum(shares.values()) or 1.0) for stage, s in shares.most_common()}
+            for name, count in stages.items():
+                shares[name] += spent.get(thread_id, 0.0) * count / stages.total()
+        total = sum(shares.values()) or 1.0
+        return {name: s / total for name, s in sorted(shares.items(), key=lambda each: -each[1])}
 
     def _threads_s(self) -> dict[int, float]:
         """Processor seconds until now by thread."""
