@@ -46,6 +46,7 @@ from moodstream.transforms.errors import StoreError
 IN_THE_MAKING_S = 24 * 3600.0
 ORDER = ("media", *(table for table in TABLES if table != "media"))
 _AT_WORK = "a writer is at work: give the command again when it has ended"
+_TRIES = 20
 _BOUNDS = ("minValues", "maxValues")
 
 
@@ -274,11 +275,24 @@ def _clean_log(folder: Path, media_ids: set[str]) -> None:
             _rewrite(file, "".join(f"{json.dumps(action, separators=(',', ':'))}\n" for action in actions))
     old = [file for file in _checkpoints(folder) if _count_in_checkpoint(file, media_ids)]
     if old:
-        delta = DeltaTable(folder)
-        delta.create_checkpoint()
+        version = _checkpoint(folder)
         for file in old:
-            if int(file.name.partition(".")[0]) < delta.version():
+            if int(file.name.partition(".")[0]) < version:
                 file.unlink(missing_ok=True)
+
+
+def _checkpoint(folder: Path) -> int:
+    """Make one of the newest version, and return that; others who clean may take files from under us."""
+    for tries in range(_TRIES):
+        try:
+            delta = DeltaTable(folder)
+            delta.create_checkpoint()
+        except DeltaError as error:
+            reason: Exception = error
+            time.sleep(0.05 * (1 + tries))
+        else:
+            return delta.version()
+    raise reason
 
 
 def _rewrite(file: Path, text: str) -> None:

@@ -288,7 +288,7 @@ def test_analyze_without_weights_says_how_to_get_them(tmp_path, monkeypatch, cap
     from moodstream.models import registry
     from moodstream.transforms import engine
 
-    monkeypatch.setattr(engine, "read_card", lambda name: registry.read_card(name, tmp_path))
+    monkeypatch.setattr(engine, "read_card", lambda name, *folder: registry.read_card(name, tmp_path))
     Path(tmp_path, "song.mid").write_bytes(b"")
     assert cli.run(["analyze", str(tmp_path), "--out", str(tmp_path / "lake")]) == 2
     said = capsys.readouterr().err
@@ -314,7 +314,8 @@ def test_evaluate_prints_tables_targets_and_what_is_stale(monkeypatch, capsys):
         progress("fold 1: fit", 0.5)
         measures = {"ravdess UAR": Interval(0.7, 0.65, 0.75), "other": Interval(0.1, 0.0, 0.2)}
         cross = {"emodb AUC arousal": Interval(0.9, 0.8, 1.0)}
-        return training.Evaluation(card, measures, cross, {}, ["one fold fitted anew: 0.0010"])
+        sure = {"90 % intervals of valence hold": Interval(0.91, 0.88, 0.93)}
+        return training.Evaluation(card, measures, cross, sure, {}, ["one fold fitted anew: 0.0010"])
 
     monkeypatch.setattr(training, "evaluate", evaluate)
     assert cli.run(["evaluate", "speech", "--data", "corpora", "--full"]) == 0
@@ -327,6 +328,7 @@ def test_evaluate_prints_tables_targets_and_what_is_stale(monkeypatch, capsys):
     assert "other 0.100 [0.000, 0.200]" in lines
     assert "emodb UAR not measured expected >= 0.78, aim >= 0.82" in lines
     assert "emodb AUC arousal 0.900 [0.800, 1.000]" in lines
+    assert "90 % intervals of valence hold 0.910 [0.880, 0.930]" in lines
     assert "fold 1: fit 50%" in out.err
 
     monkeypatch.setattr(registry, "installed", lambda folder: [replace(card, name="music"), card])

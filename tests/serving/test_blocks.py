@@ -23,8 +23,12 @@ def back(rows: pa.Table) -> pa.Table:
 
 
 def in_order(rows: pa.Table) -> list[dict[str, Any]]:
+    """Sorted by key, and the pairs of a map by its keys: they have no order."""
     key = (*KEY, "start_ms")
-    return sorted(rows.to_pylist(), key=lambda row: tuple(row[name] for name in key))
+    found = sorted(rows.to_pylist(), key=lambda row: tuple(row[name] for name in key))
+    return [
+        {**row, "emotion_scores": row["emotion_scores"] and sorted(row["emotion_scores"])} for row in found
+    ]
 
 
 def test_the_small_lake_comes_back(memory_lake: MemoryLake) -> None:
