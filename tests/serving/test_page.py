@@ -339,10 +339,10 @@ def test_live_board_puts_alerts_first_and_says_them(service: tuple[str, Any], op
     page.keyboard.press("Enter")
     page.wait_for_selector(".closeup .plane")
     page.click("text=Calls as a table")
-    assert page.locator("table.data tbody tr").count() == 40
+    until(page, "document.querySelectorAll('table.data tbody tr').length === 40")
     page.focus(".board")
     page.keyboard.press("Escape")
-    assert page.locator(".closeup").count() == 0
+    until(page, "!document.querySelector('.closeup')")
 
 
 def test_live_board_comes_back_after_the_line_was_cut(open_page: OpenPage) -> None:
