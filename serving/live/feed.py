@@ -25,7 +25,7 @@ from moodstream.serving.access.redaction import Judging
 from moodstream.serving.live.board import TABLES, Board
 from moodstream.serving.live.events import Events
 from moodstream.serving.live.rows import read
-from moodstream.sinks.kafka import Cluster, Topics, import_kafka
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
@@ -165,8 +165,8 @@ class Feed:
             place: int(now_ms - 1000 * (ALERTS_BACK_S if table == "alert" else BACK_S))
             for place, table in places.items()
         }
+        ends = consumer.end_offsets(list(places))  # before: what comes between the two is read
         since = consumer.offsets_for_times(back)
-        ends = consumer.end_offsets(list(places))
         starts = {}
         for place in places:
             found = since.get(place)

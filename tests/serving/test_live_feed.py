@@ -17,8 +17,8 @@ from moodstream.serving.live import feed as module
 from moodstream.serving.live import routes
 from moodstream.serving.live.feed import Feed
 from moodstream.serving.service import build
+from moodstream.sinks.cluster import Cluster, Topics, partition_of
 from moodstream.sinks.forget_topics import forget_topics
-from moodstream.sinks.kafka import Cluster, Topics, partition_of
 from tests.support.kafka_topics import make_topics
 from tests.support.live_rows import alert, commit, curve, episode, media
 from tests.support.live_service import cells, following, served, told, until
@@ -163,6 +163,23 @@ def test_what_is_forgotten_leaves_the_board(results: Results, served_lake: Path)
         assert said["alerts"] == []
         with following(url, last_id=last_id - 1) as events:  # nor is it told again
             assert '"m"' not in str(next(events)).replace("'", '"')
+
+
+def test_rows_that_come_while_the_feed_finds_its_start_are_read(
+    results: Results, served_lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing recent is there when it asks by time; then a row comes; then it would ask for the end."""
+    ask = KafkaConsumer.offsets_for_times
+
+    def asked(consumer: KafkaConsumer, *args: object) -> object:
+        found = ask(consumer, *args)
+        if all(offset is None for offset in found.values()):
+            results.commit(curve=[curve("m", 0)])
+        return found
+
+    monkeypatch.setattr(KafkaConsumer, "offsets_for_times", asked)
+    with served(build(results.config(served_lake))) as url:
+        wait_until(lambda: httpx.get(f"{url}/v1/live/calls").json()["calls"], seconds=20)
 
 
 def test_what_is_no_row_is_counted_and_left_out(results: Results, served_lake: Path) -> None:
