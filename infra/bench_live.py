@@ -33,11 +33,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from infra import bench_live_load as loads  # noqa: E402
+from infra import processor  # noqa: E402
 
 TOPIC, GROUP = "bench.packets", "bench"
 WARM_S = 12.0
 P95_MS = 150.0  # what is wanted of 200 calls
-_TICKS = os.sysconf("SC_CLK_TCK")
 STAGES = (  # the innermost frame whose file matches says what a sample is
     ("serialisation", r"sinks/jsonrows|transforms/state\.py"),
     ("Kafka out", r"sinks/kafka|kafka/producer"),
@@ -86,8 +86,7 @@ class Worker:
 
     def cpu_s(self) -> float:
         """Processor seconds until now, all threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return processor.cpu_s(self.process.pid)
 
     def rss_mib(self) -> float:
         found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
@@ -122,11 +121,8 @@ class Worker:
 
     def _threads_s(self) -> dict[int, float]:
         """Processor seconds until now by thread."""
-        found = {}
-        for stat in Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
-            fields = stat.read_text().rpartition(")")[2].split()
-            found[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
-        return found
+        stats = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return {int(stat.parent.name): processor.spent_s(processor.fields_of(stat)) for stat in stats}
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -226,7 +222,8 @@ def idle_streams(count: int) -> float:
 def running(model: str) -> Iterator[tuple[str, Worker]]:
     """A broker with all topics and a worker that is ready."""
     from infra.kafka.broker import Broker
-    from moodstream.sinks.kafka import Cluster, Topics, create_topics, plan
+    from moodstream.sinks.cluster import Cluster, Topics
+    from moodstream.sinks.kafka import create_topics, plan
 
     cores = sorted(os.sched_getaffinity(0))
     with Broker() as broker:
@@ -262,7 +259,7 @@ def _wait(bootstrap: str, worker: Worker) -> None:
 def work(bootstrap: str, model: str) -> None:
     """The worker's process."""
     from moodstream.pipelines.live import LiveConfig, run
-    from moodstream.sinks.kafka import Cluster
+    from moodstream.sinks.cluster import Cluster
     from moodstream.transforms.engine import Engine
     from moodstream.transforms.session import Settings
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infra.bench_material import data, decode
-from moodstream.sinks.kafka import partition_of
+from moodstream.sinks.cluster import partition_of
 from moodstream.transforms.elements import Packet
 from moodstream.transforms.packets import headers_of
 

@@ -26,7 +26,8 @@ from infra.kafka.broker import Broker
 from infra.serve_live_load import PARTITIONS, STEP_S, browse, produce
 from infra.serve_load import Service, cores, serving
 from moodstream.serving.live.events import KEPT_S
-from moodstream.sinks.kafka import Cluster, TopicPlan, Topics, create_topics
+from moodstream.sinks.cluster import Cluster, Topics
+from moodstream.sinks.kafka import TopicPlan, create_topics
 from moodstream.sinks.lake import LakeSink
 from moodstream.sinks.layout import TABLES
 

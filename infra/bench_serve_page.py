@@ -28,6 +28,7 @@ import click
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from infra import processor  # noqa: E402
 from infra.bench_lake import commits, write  # noqa: E402
 from infra.serve_load import cores, serving  # noqa: E402
 from moodstream.sinks.lake import LakeSink  # noqa: E402
@@ -140,10 +141,10 @@ def browser_s(without: int) -> float:
     children: dict[int, list[tuple[int, float]]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (folder / "stat").read_text().rpartition(") ")[2].split()
+            fields = processor.fields_of(folder / "stat")
         except OSError:
             continue  # it has just ended
-        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        spent = processor.spent_s(fields)
         children.setdefault(int(fields[1]), []).append((int(folder.name), spent))
     found, todo = 0.0, [os.getpid()]
     while todo:

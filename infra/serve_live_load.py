@@ -21,7 +21,7 @@ import orjson
 from kafka import KafkaProducer
 
 from moodstream.models.base import EMOTIONS
-from moodstream.sinks.kafka import partition_of
+from moodstream.sinks.cluster import partition_of
 
 PARTITIONS = 8
 SLOTS = 5  # of half a second: a fifth of the calls in each

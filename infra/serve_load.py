@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from infra import processor
+
 CONNECTIONS = 32
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class Service:
 
     def cpu_s(self) -> float:
         """Processor time that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return processor.cpu_s(self.process.pid)
 
     def mib(self) -> float:
         """Memory of its own: what it has mapped of files does not count."""

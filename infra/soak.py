@@ -12,7 +12,6 @@ Needs Java and Maven (for the broker), and room for 16 kB a second and call in t
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -27,9 +26,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from infra import java
+from infra import java, processor
 from infra.kafka.broker import Broker
-from moodstream.sinks.kafka import Cluster, Topics, create_topics, partition_of, plan
+from moodstream.sinks.cluster import Cluster, Topics, partition_of
+from moodstream.sinks.kafka import create_topics, plan
 from moodstream.transforms.elements import Packet
 from moodstream.transforms.packets import headers_of
 
@@ -37,7 +37,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CALL = ROOT / "demo/calls/parcel.flac"
 PACKET_MS, RATE_HZ, PARTITIONS = 500, 8_000, 4
 MOST_GROWTH, IDLE_SHARE, MOST_LAG = 1.05, 0.03, 1_000
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ class Watched:
         self._before = (self.began, self.cpu_s(), dict[float, float]())
 
     def cpu_s(self) -> float:
-        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / _TICKS
+        return processor.cpu_s(self.process.pid)
 
     def is_ready(self) -> bool:
         try:
