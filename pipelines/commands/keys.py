@@ -2,7 +2,7 @@
 
 import click
 
-SCOPES = ("read", "live", "admin")
+from moodstream.serving.access.principal import SCOPES
 
 
 @click.group(no_args_is_help=True)

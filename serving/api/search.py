@@ -5,7 +5,6 @@
 What each question means is in docs/search.md.
 """
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
@@ -23,7 +22,7 @@ from moodstream.serving.api.problems import Problem
 from moodstream.serving.api.work import run
 from moodstream.serving.deadline import check
 from moodstream.serving.search import questions
-from moodstream.serving.search.index import ArcIndex
+from moodstream.serving.search.index import ArcIndex, Found
 from moodstream.serving.search.questions import DEEPEST, FEWEST_POINTS, MOST, MOST_POINTS, NUMBERS, WORDS
 from moodstream.transforms.errors import UsageError
 
@@ -162,33 +161,6 @@ class Asked(_Strict):
         raise UsageError("nothing was asked")
 
 
-class Line(BaseModel):
-    """Valence and arousal at 32 shares of a track."""
-
-    valence: list[float | None]
-    arousal: list[float | None]
-
-
-class Item(BaseModel):
-    """A track that was found."""
-
-    media_id: str
-    take: int
-    channel: str
-    modality: str
-    role: str | None
-    score: float
-    distance: float | None
-    why: str
-    kind: str | None
-    title: str | None
-    artist: str | None
-    duration_ms: int
-    emotion: str | None
-    quadrant: str | None
-    sparkline: Line
-
-
 class Index(BaseModel):
     tracks: int
     version: str
@@ -197,7 +169,7 @@ class Index(BaseModel):
 class Results(BaseModel):
     """The best first."""
 
-    items: list[Item]
+    items: list[Found]
     took_ms: float
     index: Index
 
@@ -216,7 +188,7 @@ async def search(request: Request, asked: Asked, who: Reader) -> Results:
             calls.append(asked.like.media)
         audit(request, who, "search", calls)
         told = {
-            "items": [asdict(item) for item in found.items],
+            "items": found.items,
             "took_ms": round(found.took_ms, 1),
             "index": {"tracks": found.tracks, "version": found.version},
         }

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from moodstream.serving.search import shard
 from moodstream.serving.search.arc_rank import ArcRank
 from moodstream.serving.search.arcs import UNIT
@@ -24,6 +26,13 @@ from moodstream.serving.search.searching import Hit, Search
 from moodstream.transforms.errors import StoreError, UsageError
 
 _TRIES = 5
+
+
+class Line(TypedDict):
+    """Valence and arousal at 32 shares of a track."""
+
+    valence: list[float | None]
+    arousal: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Found:
     duration_ms: int
     emotion: str | None
     quadrant: str | None
-    sparkline: dict[str, list[float | None]]  # valence and arousal at 32 shares of the track
+    sparkline: Line
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def _searches() -> list[Asked]:
     return [("POST", {}, {}, {**question, "limit": 200}) for question in questions]
 
 
+OF_ONE_MEDIA = ("/v1/media", "/v1/curve", "/v1/episodes", "/v1/summary", "/v1/alerts", "/v1/analysis")
 ASKED: dict[str, list[Asked]] = {
     "/v1/media": [
         ("GET", {"limit": 1000, "sparkline": "true"}, {}, None),
@@ -182,15 +183,7 @@ def test_agents_emotions_leave_nowhere(services: dict[str, TestClient], path: st
 
 def test_the_comparison_would_notice(services: dict[str, TestClient]) -> None:
     """With the written setting they are there, on the routes that show emotions."""
-    for path in (
-        "/v1/media",
-        "/v1/curve",
-        "/v1/episodes",
-        "/v1/summary",
-        "/v1/alerts",
-        "/v1/analysis",
-        "/v1/search",
-    ):
+    for path in (*OF_ONE_MEDIA, "/v1/search"):
         differ = [
             asked
             for asked in ASKED[path]
@@ -240,15 +233,7 @@ def test_every_endpoint_wants_a_key_and_says_who_read_what(
             assert client.get(path, headers=bearer).status_code == 403, path
         log = tmp_path / "audit.jsonl"
         assert log.read_text() == ""
-        for path in (
-            "/v1/media",
-            "/v1/curve",
-            "/v1/episodes",
-            "/v1/summary",
-            "/v1/alerts",
-            "/v1/analysis",
-            "/v1/sound",
-        ):
+        for path in (*OF_ONE_MEDIA, "/v1/sound"):
             before = len(log.read_text().splitlines())
             said = client.get(path, params={"media": CALL}, headers=bearer)
             assert said.status_code == 200, path

@@ -1,19 +1,25 @@
 """A partition as it may look, and a store that keeps what is committed: for tests of what crashes change."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from moodstream.models.base import Float
 from moodstream.transforms.elements import Packet, Record, Recovered
-from moodstream.transforms.partition import Partition
+from moodstream.transforms.engine import Engine
+from moodstream.transforms.partition import Partition, start_of
+from moodstream.transforms.session import Settings
+from moodstream.transforms.shelf import Shelf
+from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
 from tests.support.media_files import sound
 from tests.support.packets import cut, l16, record
 
 RATE_HZ = 8_000
 START_MS = 1_700_000_000_000
+TIMING = LiveSettings(window_ms=500, idle_ms=20_000, snapshot_ms=700, forget_ms=60_000)
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 
 
@@ -96,3 +102,45 @@ class Store:
 
     def recovered(self) -> Recovered:
         return Recovered(0, self.committed, self.remark, dict(self.snapshots))
+
+
+def crashing(
+    engine: Engine | Shelf,
+    records: list[Record],
+    seed: int,
+    chance: float,
+    settings: Settings,
+    reached: Callable[[float], None] = lambda part: None,
+) -> tuple[Rows, int]:
+    """Work off a log in polls of random length, dying at random moments before a commit.
+
+    Args:
+        reached: told after each poll how far in the log any has been, 0..1.
+
+    Returns:
+        what was committed, and how many deaths there were.
+    """
+    draw, store, crashes, furthest = random.Random(seed), Store(), 0, 0
+
+    def start() -> tuple[Partition, list[Record]]:
+        recovered = store.recovered()
+        first, _ = start_of(recovered)
+        here = Partition("packets", 0, engine, settings, TIMING, recovered)
+        return here, [each for each in records if each.offset >= first]
+
+    partition, rest = start()
+    while True:
+        count = draw.randint(0, 9)
+        for each in rest[:count]:
+            partition.push(each)
+        del rest[:count]
+        furthest = max(furthest, len(records) - len(rest))
+        reached(furthest / len(records))
+        replaying = partition.position < store.committed
+        if draw.random() < (chance / 8 if replaying else chance):
+            crashes += 1
+            partition, rest = start()
+            continue
+        store.commit(partition)
+        if partition.position > records[-1].offset:
+            return store.rows, crashes

@@ -1,7 +1,5 @@
 """Streams of a partition: the rows of batch, however packets are cut and shuffled, and after any crash."""
 
-import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,11 @@ from moodstream.transforms.elements import Clip, Media, Packet, Part, Record, Re
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import UsageError
 from moodstream.transforms.notes import read_notes
-from moodstream.transforms.partition import Partition, Snapshot, start_of
+from moodstream.transforms.partition import Partition, Snapshot
 from moodstream.transforms.session import Session, Settings
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
-from tests.support.crashes import DEMO, RATE_HZ, START_MS, Store, heard, many_streams, shuffled
+from tests.support.crashes import DEMO, RATE_HZ, START_MS, TIMING, crashing, heard, many_streams, shuffled
 from tests.support.fake_engine import FakeEngine
 from tests.support.packets import cut, difference, l16, listed, record
 
@@ -105,42 +103,14 @@ def test_notes_in_pieces_and_with_sound(sizes: list[int], seed: int, with_sound:
     assert listed(rows, "media")[0]["kind"] == ("audio" if with_sound else "midi")
 
 
-TIMING = LiveSettings(window_ms=500, idle_ms=20_000, snapshot_ms=700, forget_ms=60_000)
-
-
-def crashing(engine: Engine, records: list[Record], seed: int, chance: float) -> tuple[Rows, int]:
-    """Work off a log in polls of random length, dying at random moments before a commit."""
-    draw, store, crashes = random.Random(seed), Store(), 0
-
-    def start() -> tuple[Partition, Iterator[Record]]:
-        recovered = store.recovered()
-        first, _ = start_of(recovered)
-        here = Partition("packets", 0, engine, SETTINGS, TIMING, recovered)
-        return here, iter([each for each in records if each.offset >= first])
-
-    partition, rest = start()
-    while True:
-        poll = [each for _, each in zip(range(draw.randint(0, 9)), rest, strict=False)]
-        for each in poll:
-            partition.push(each)
-        replaying = partition.position < store.committed
-        if draw.random() < (chance / 8 if replaying else chance):
-            crashes += 1
-            partition, rest = start()
-            continue
-        store.commit(partition)
-        if partition.position > records[-1].offset:
-            return store.rows, crashes
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_no_crash_changes_a_row(engine: Engine, seed: int) -> None:
     records = many_streams(seed)
-    wanted, _ = crashing(engine, records, seed, 0)
+    wanted, _ = crashing(engine, records, seed, 0, SETTINGS)
     assert {row["media_id"] for row in listed(wanted, "media")} >= {"m0", "m1", "m2", "m3", "m4", "notes"}
     assert {row["take"] for row in listed(wanted, "media") if row["media_id"] == "m0"} == {0, 1}
     assert any(row["reason"] == "gap" for row in listed(wanted, "curve"))
-    found, crashes = crashing(engine, records, seed + 100, 0.25)
+    found, crashes = crashing(engine, records, seed + 100, 0.25, SETTINGS)
     assert 5 < crashes < 100
     for name in TABLES:
         assert difference(listed(found, name), listed(wanted, name), 1e-6) == ""

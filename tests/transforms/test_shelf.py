@@ -1,7 +1,6 @@
 """Other models while streams run: who speaks where, after any crash; and which releases are taken."""
 
 import gc
-import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +16,17 @@ from moodstream.transforms.elements import Clip, Media, Part, Record
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import UsageError
 from moodstream.transforms.live import LiveSession
-from moodstream.transforms.partition import Partition, Snapshot, start_of
+from moodstream.transforms.partition import Partition, Snapshot
 from moodstream.transforms.session import Settings
 from moodstream.transforms.shelf import Releases, Shelf
 from moodstream.transforms.state import pack, unpack
-from moodstream.transforms.stream import LiveSettings, versions_of
+from moodstream.transforms.stream import versions_of
 from moodstream.transforms.track import Rows, merge
-from tests.support.crashes import DEMO, RATE_HZ, Store, many_streams
+from tests.support.crashes import DEMO, RATE_HZ, TIMING, Store, crashing, many_streams
 from tests.support.fake_engine import FakeEngine
 from tests.support.packets import difference, listed
 from tests.support.releases import spoil, use, write_release
 
-TIMING = LiveSettings(window_ms=500, idle_ms=20_000, snapshot_ms=700, forget_ms=60_000)
 KEY = ("media_id", "take", "channel", "modality", "start_ms", "revision")
 WHO = ("model_version", "analysis_id")
 
@@ -81,32 +79,13 @@ def check_spliced(rows: Rows, old: Rows, new: Rows, word: str) -> set[str]:
 
 
 def work_off(shelf: Shelf, records: list[Record], seed: int, chance: float, at: float) -> tuple[Rows, int]:
-    """A log in polls of random length, new models at a part of it, deaths at random moments."""
-    draw, store, crashes, reached = random.Random(seed), Store(), 0, 0
+    """A log with deaths at random moments, new models at a part of it."""
 
-    def start() -> tuple[Partition, list[Record]]:
-        recovered = store.recovered()
-        first, _ = start_of(recovered)
-        here = Partition("packets", 0, shelf, Settings(), TIMING, recovered)
-        return here, [each for each in records if each.offset >= first]
-
-    partition, rest = start()
-    while True:
-        count = draw.randint(0, 9)
-        for each in rest[:count]:
-            partition.push(each)
-        del rest[:count]
-        reached = max(reached, len(records) - len(rest))
-        if isinstance(shelf, Choice) and reached > at * len(records):
+    def reached(part: float) -> None:
+        if isinstance(shelf, Choice) and part > at:
             shelf.change()
-        replaying = partition.position < store.committed
-        if draw.random() < (chance / 8 if replaying else chance):
-            crashes += 1
-            partition, rest = start()
-            continue
-        store.commit(partition)
-        if partition.position > records[-1].offset:
-            return store.rows, crashes
+
+    return crashing(shelf, records, seed, chance, Settings(), reached)
 
 
 @pytest.mark.parametrize("seed", range(4))
