@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka, partition_of
 from moodstream.sinks.jsonrows import to_json
-from moodstream.sinks.kafka import Cluster, Topics, import_kafka, partition_of
 from moodstream.sinks.webhook import RefusedError
 from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter
 from moodstream.transforms.errors import StoreError, UsageError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from moodstream.sinks.kafka import Cluster
+    from moodstream.sinks.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,7 +54,7 @@ def cluster_of(bootstrap: str, kafka: tuple[str, ...]) -> "Cluster":
     """
     from pathlib import Path
 
-    from moodstream.sinks.kafka import Cluster
+    from moodstream.sinks.cluster import Cluster
 
     settings: list[tuple[str, Any]] = []
     for word in kafka:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from moodstream.pipelines.live import patience_s, pause, stopping
-from moodstream.pipelines.metrics import Health, import_prometheus
-from moodstream.sinks.kafka import Cluster, Topics
+from moodstream.pipelines.metrics import Health
+from moodstream.pipelines.prometheus import import_prometheus
+from moodstream.sinks.cluster import Cluster, Topics
 from moodstream.sinks.land import Lander
 from moodstream.transforms.errors import StoreError
 

@@ -20,7 +20,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from moodstream.pipelines.metrics import MeasuredSink, Metrics, Watch, measure_into
 from moodstream.sinks.base import Sink, WriteRows, Written
-from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
+from moodstream.sinks.cluster import Cluster, Topics
+from moodstream.sinks.kafka import FencedError, KafkaSink
 from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.session import Settings

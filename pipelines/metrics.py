@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from moodstream.pipelines.prometheus import import_prometheus
 from moodstream.sinks.base import Sink
 from moodstream.transforms import spent, streams
 from moodstream.transforms.elements import Commit, Poll
-from moodstream.transforms.errors import MissingExtraError
 from moodstream.transforms.partition import Snapshot
 
 if TYPE_CHECKING:
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 LATENCY_S = (0.02, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)
 COMMIT_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _STALE_S = 120.0  # without a poll, a run that should poll twenty times a second hangs
-
-
-def import_prometheus() -> Any:
-    """The package prometheus_client.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import prometheus_client
-    except ImportError as error:
-        raise MissingExtraError("prometheus-client", "metrics") from error
-    return prometheus_client
 
 
 class Health:

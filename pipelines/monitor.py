@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Protocol
 
-from moodstream.pipelines.metrics import import_prometheus
+from moodstream.pipelines.prometheus import import_prometheus
 from moodstream.transforms.errors import UsageError
 
 if TYPE_CHECKING:

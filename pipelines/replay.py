@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from moodstream.pipelines.packing import Packed, pack, pack_as_is
-from moodstream.sinks.kafka import Cluster, TopicPlan, import_kafka, missing_topics, partition_of
+from moodstream.sinks.cluster import Cluster, import_kafka, partition_of
+from moodstream.sinks.kafka import TopicPlan, missing_topics
 from moodstream.transforms.decode import AudioFile, open_audio
 from moodstream.transforms.elements import Media, Packet, Part
 from moodstream.transforms.errors import MediaError, StoreError, UsageError

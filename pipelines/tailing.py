@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from moodstream.pipelines.commands.analyze import printable
-from moodstream.sinks.kafka import Cluster, Topics, import_kafka
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka
 from moodstream.sinks.layout import TABLES
 from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.watch import evidence_words

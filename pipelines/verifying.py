@@ -6,15 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moodstream.sinks.kafka import (
-    Cluster,
-    TopicPlan,
-    Topics,
-    create_topics,
-    import_kafka,
-    missing_topics,
-    plan,
-)
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka
+from moodstream.sinks.kafka import TopicPlan, create_topics, missing_topics, plan
 from moodstream.transforms.errors import StoreError, UsageError
 from moodstream.transforms.rules import Rule
 

@@ -7,9 +7,9 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
-from moodstream.pipelines.metrics import import_prometheus
 from moodstream.pipelines.monitor import serving
 from moodstream.pipelines.privacy import said
+from moodstream.pipelines.prometheus import import_prometheus
 from moodstream.serving.access import wire
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.service import build

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka
 from moodstream.sinks.forget import Looked
-from moodstream.sinks.kafka import Cluster, Topics, import_kafka
 from moodstream.sinks.layout import TABLES
 from moodstream.transforms.errors import StoreError
 

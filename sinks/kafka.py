@@ -25,16 +25,16 @@ import contextlib
 import json
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from moodstream.sinks.base import Sink
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka, partition_of
 from moodstream.sinks.jsonrows import to_json
 from moodstream.sinks.layout import TABLES
 from moodstream.transforms.elements import Commit, Recovered
-from moodstream.transforms.errors import MissingExtraError, StoreError, UsageError
+from moodstream.transforms.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, KafkaProducer
@@ -46,48 +46,6 @@ _ANSWER_S = 10  # that a broker may take; one that is dead is waited for as long
 
 class FencedError(StoreError):
     """Another process took over."""
-
-
-def import_kafka() -> Any:
-    """The package kafka.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import kafka
-    except ImportError as error:
-        raise MissingExtraError("kafka-python", "kafka") from error
-    return kafka
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where Kafka is, and how to talk to it."""
-
-    bootstrap: str  # host:port, several with commas
-    options: tuple[tuple[str, Any], ...] = ()  # further settings of kafka-python's clients
-
-    def settings(self) -> dict[str, Any]:
-        return {"bootstrap_servers": self.bootstrap.split(","), **dict(self.options)}
-
-
-@dataclass(frozen=True)
-class Topics:
-    """What the topics of results and snapshots are called."""
-
-    prefix: str = "moodstream."
-
-    def of(self, table: str) -> str:
-        return self.prefix + table
-
-    def snapshots(self, group: str) -> str:
-        return f"{self.prefix}snapshots.{group}"
-
-
-def partition_of(media_id: str, partitions: int) -> int:
-    """The partition of a media's rows."""
-    return zlib.crc32(media_id.encode()) % partitions
 
 
 class KafkaSink(Sink):

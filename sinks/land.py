@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moodstream.sinks.cluster import Cluster, Topics, import_kafka
 from moodstream.sinks.jsonrows import from_json
-from moodstream.sinks.kafka import Cluster, Topics, import_kafka
 from moodstream.sinks.land_lake import LakeLanding
 from moodstream.sinks.land_postgres import PostgresLanding
 from moodstream.sinks.landing import Landing

@@ -85,7 +85,7 @@ def alerts(
     """
     from moodstream.pipelines.alerting import AlertConfig, Alerting
     from moodstream.pipelines.live import stopping
-    from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.cluster import Topics
     from moodstream.sinks.webhook import Webhook
 
     deliver: Callable[[Mapping[str, Any], Callable[[float], bool]], bool] = _print

@@ -8,8 +8,8 @@ import click
 from moodstream.pipelines.kafka_options import cluster_of, prefix_option
 
 if TYPE_CHECKING:
+    from moodstream.sinks.cluster import Cluster, Topics
     from moodstream.sinks.forget import Looked
-    from moodstream.sinks.kafka import Cluster, Topics
 
 EXIT_LEFT = 3
 _AUDIO = (
@@ -168,7 +168,7 @@ def forget(
     moodstream forget --older-than 90 --lake lake --yes
     moodstream forget calls/jane.wav --lake lake --look
     """
-    from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.cluster import Topics
 
     if bool(media) == (days is not None):
         raise click.UsageError("say which MEDIA, or --older-than DAYS")

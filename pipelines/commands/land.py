@@ -49,7 +49,7 @@ def land(
     """
     from moodstream.pipelines.landing import LandConfig, LandMetrics, run
     from moodstream.pipelines.monitor import serving
-    from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.cluster import Topics
 
     def tell(landed: dict[str, int]) -> None:
         click.echo(" · ".join(f"{count:,} {table}" for table, count in landed.items()))

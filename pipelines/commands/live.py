@@ -154,7 +154,7 @@ def live(
     from moodstream.pipelines.metrics import Metrics
     from moodstream.pipelines.monitor import serving
     from moodstream.pipelines.rule_file import read_rules
-    from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.cluster import Topics
     from moodstream.transforms.claims import Claims
     from moodstream.transforms.hand import default_folder
     from moodstream.transforms.session import Settings

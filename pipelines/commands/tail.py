@@ -31,7 +31,7 @@ def tail(
     """
     from moodstream.pipelines.live import stopping
     from moodstream.pipelines.tailing import follow
-    from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.cluster import Topics
     from moodstream.sinks.layout import TABLES
 
     with stopping() as stopped:

@@ -49,7 +49,7 @@ def verify(
     moodstream verify --config live.yaml
     """
     from moodstream.pipelines import verifying
-    from moodstream.sinks.kafka import Topics
+    from moodstream.sinks.cluster import Topics
 
     file = current()
     found = [*verifying.rules(file.rules)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import Scope
 
-from moodstream.pipelines.metrics import import_prometheus
+from moodstream.pipelines.prometheus import import_prometheus
 from moodstream.serving.store.store import Store
 from moodstream.transforms.errors import MissingExtraError
 

@@ -23,7 +23,7 @@ from moodstream.serving.live.events import Events, SlowError
 from moodstream.serving.live.feed import Feed
 from moodstream.serving.live.hearing import microphone
 from moodstream.serving.live.microphone import Microphones
-from moodstream.sinks.kafka import Topics
+from moodstream.sinks.cluster import Topics
 
 MAX_CLIENTS = 256
 _SEND_S = 10.0  # so long a browser may take for what it is sent

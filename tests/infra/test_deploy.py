@@ -18,7 +18,7 @@ from moodstream.pipelines.metrics import Metrics
 from moodstream.serving.api.measures import Measures
 from moodstream.serving.config import ServeConfig
 from moodstream.serving.live.feed import Feed
-from moodstream.sinks.kafka import Cluster, Topics
+from moodstream.sinks.cluster import Cluster, Topics
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"

@@ -11,7 +11,8 @@ import pytest
 from infra.kafka.broker import Broker
 from moodstream.pipelines.alerting import AlertConfig, Alerting, Told
 from moodstream.pipelines.cli import run
-from moodstream.sinks.kafka import Cluster, TopicPlan, Topics, create_topics
+from moodstream.sinks.cluster import Cluster, Topics
+from moodstream.sinks.kafka import TopicPlan, create_topics
 from moodstream.sinks.webhook import Webhook
 from moodstream.transforms.errors import StoreError, UsageError
 from tests.sinks.test_webhook import ROW

@@ -16,7 +16,7 @@ from moodstream.pipelines.alerting import AlertConfig, Alerting, Told
 from moodstream.pipelines.cli import run
 from moodstream.pipelines.rule_file import read_rules
 from moodstream.pipelines.tailing import line_of
-from moodstream.sinks.kafka import Cluster, Topics
+from moodstream.sinks.cluster import Cluster, Topics
 from moodstream.sinks.webhook import Webhook
 from moodstream.transforms.elements import Clip, Media, Packet, Part
 from moodstream.transforms.session import Session, Settings

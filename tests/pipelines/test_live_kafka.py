@@ -10,7 +10,7 @@ import pytest
 from infra.kafka.broker import Broker
 from moodstream.pipelines.cli import run
 from moodstream.pipelines.commands.verify import EXIT_MISSING
-from moodstream.sinks.kafka import Cluster, Topics
+from moodstream.sinks.cluster import Cluster, Topics
 from moodstream.sinks.land import Lander
 from moodstream.sinks.read import Lake
 from moodstream.transforms.errors import UsageError

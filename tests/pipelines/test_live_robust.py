@@ -10,7 +10,8 @@ import pytest
 from infra.kafka.broker import PASSWORD, Broker, missing
 from moodstream.pipelines.cli import run
 from moodstream.pipelines.kafka_options import cluster_of
-from moodstream.sinks.kafka import KafkaSink, Topics, partition_of
+from moodstream.sinks.cluster import Topics, partition_of
+from moodstream.sinks.kafka import KafkaSink
 from moodstream.transforms.elements import Packet
 from tests.support.kafka_topics import Committed, check_whole, make_topics, send
 from tests.support.workers import ROOT, Worker, call, is_ready, scraped, send_call, until

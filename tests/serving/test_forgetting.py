@@ -14,7 +14,8 @@ from moodstream.pipelines.cli import run
 from moodstream.serving.access.keys import Keys
 from moodstream.serving.forgetting import look_beside
 from moodstream.serving.search.build import update
-from moodstream.sinks.kafka import Cluster, TopicPlan, Topics, create_topics
+from moodstream.sinks.cluster import Cluster, Topics
+from moodstream.sinks.kafka import TopicPlan, create_topics
 from moodstream.sinks.layout import TABLES
 from moodstream.sinks.read import Lake
 from tests.serving.conftest import MakeClient

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 
 from infra.kafka.broker import Broker
+from moodstream.sinks.cluster import Cluster, Topics, partition_of
 from moodstream.sinks.forget import forget, look
 from moodstream.sinks.forget_postgres import PostgresForgetting
 from moodstream.sinks.forget_topics import forget_topics, is_open, look_topics
 from moodstream.sinks.jsonrows import to_json
-from moodstream.sinks.kafka import Cluster, TopicPlan, Topics, create_topics, partition_of
+from moodstream.sinks.kafka import TopicPlan, create_topics
 from moodstream.sinks.land import Lander
 from moodstream.sinks.land_postgres import WAITING, PostgresLanding
 from moodstream.sinks.landing import Landing

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from infra.kafka.broker import Broker
+from moodstream.sinks.cluster import Cluster, Topics, partition_of
 from moodstream.sinks.jsonrows import to_json
-from moodstream.sinks.kafka import Cluster, TopicPlan, Topics, create_topics, partition_of
+from moodstream.sinks.kafka import TopicPlan, create_topics
 from moodstream.sinks.land import Lander, open_landing
 from moodstream.sinks.land_lake import LakeLanding, write_id_of
 from moodstream.sinks.land_postgres import WAITING, PostgresLanding

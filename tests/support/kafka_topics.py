@@ -4,11 +4,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from moodstream.sinks.kafka import create_topics, partition_of, plan
+from moodstream.sinks.cluster import partition_of
+from moodstream.sinks.kafka import create_topics, plan
 from moodstream.transforms.elements import Packet
 from moodstream.transforms.packets import headers_of
 from moodstream.transforms.tables import KEYS
@@ -17,11 +19,12 @@ from tests.support.live_worker import config_of
 
 def make_topics(bootstrap: str, topic: str, groups: Iterable[str], partitions: int = 2) -> None:
     """The packets' topic, and results and snapshots of each group."""
-    for group in groups:
-        config = config_of(bootstrap, topic, group)
-        wanted = plan(config.cluster, topic, group, config.topics, partitions)
-        there = KafkaConsumer(bootstrap_servers=bootstrap).topics()
-        create_topics(config.cluster, [one for one in wanted if one.name not in there])
+    with closing(KafkaConsumer(bootstrap_servers=bootstrap)) as consumer:
+        for group in groups:
+            config = config_of(bootstrap, topic, group)
+            wanted = plan(config.cluster, topic, group, config.topics, partitions)
+            there = consumer.topics()
+            create_topics(config.cluster, [one for one in wanted if one.name not in there])
 
 
 def send(producer: KafkaProducer, topic: str, packet: Packet, partitions: int = 2) -> None:
@@ -58,11 +61,8 @@ class Committed:
 
     def _ends(self) -> Mapping[TopicPartition, int]:
         """Where the topics end, with what is committed but not marked so everywhere yet."""
-        other = KafkaConsumer(bootstrap_servers=self.bootstrap, isolation_level="read_uncommitted")
-        try:
+        with closing(KafkaConsumer(bootstrap_servers=self.bootstrap)) as other:
             return other.end_offsets(self.places)
-        finally:
-            other.close()
 
     def wait(self, media: int, seconds: float = 90) -> Mapping[str, list[dict[str, Any]]]:
         """Read until so many media are over."""

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from moodstream.sinks.kafka import Cluster, Topics
+from moodstream.sinks.cluster import Cluster, Topics
 from moodstream.sinks.land import Lander
 from moodstream.sinks.land_lake import LakeLanding
 from moodstream.sinks.land_postgres import PostgresLanding

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from moodstream.models.base import EMOTIONS
-from moodstream.sinks.kafka import partition_of
+from moodstream.sinks.cluster import partition_of
 from moodstream.transforms.tables import KEYS
 
 Made = dict[str, Any]

@@ -25,7 +25,8 @@ from typing import Any
 from moodstream.pipelines.live import LiveConfig, run, run_once, stopping
 from moodstream.pipelines.metrics import Metrics, measure_into
 from moodstream.pipelines.monitor import serving
-from moodstream.sinks.kafka import Cluster, FencedError, KafkaSink, Topics
+from moodstream.sinks.cluster import Cluster, Topics
+from moodstream.sinks.kafka import FencedError, KafkaSink
 from moodstream.transforms import source_kafka
 from moodstream.transforms.elements import Commit, Recovered
 from moodstream.transforms.engine import Engine
