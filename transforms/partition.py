@@ -35,6 +35,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
+from zlib import crc32
 
 from moodstream.transforms.elements import SCHEMA_VERSION, DeadLetter, Record, Recovered
 from moodstream.transforms.engine import Engine
@@ -282,7 +283,7 @@ class Partition:
             self._turn_to(self.shelf.newest)
         for media_id in sorted(self._touched):
             held = self._open[media_id]
-            if held.forced or self._is_due(held):
+            if held.forced or self._is_due(media_id, held):
                 self._offer(media_id, held.stream)
                 parked = held.stream if isinstance(held.stream, _Parked) else None
                 state = parked.state if parked else pack(self._awake(media_id, held).state())
@@ -302,8 +303,10 @@ class Partition:
         self.committed, self._rows, self._fresh = self.position, {}, {}
         return step
 
-    def _is_due(self, held: _Held) -> bool:
-        since_ms = held.first[1] if held.saved_ms is None else held.saved_ms
+    def _is_due(self, media_id: str, held: _Held) -> bool:
+        since_ms = held.saved_ms
+        if since_ms is None:  # the first one comes early, somewhere, or streams that begin together are
+            since_ms = held.first[1] - crc32(media_id.encode()) % self.timing.snapshot_ms  # saved together
         late_ms = self.clock_ms - since_ms - self.timing.snapshot_ms
         return late_ms >= (self.timing.window_ms if held.stream.waits else 0)
 

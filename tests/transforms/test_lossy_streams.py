@@ -17,10 +17,11 @@ from moodstream.transforms.state import pack, unpack
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
 from tests.support.coded_media import KINDS, Pipe, coded, decoded
+from tests.support.crashes import START_MS, Store
 from tests.support.fake_engine import FakeEngine
 from tests.support.media_files import encode
 from tests.support.packets import cut, difference, listed, record
-from tests.transforms.test_partition import OWN, START_MS, Store
+from tests.transforms.test_partition import OWN
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 QUICKLY = (Phase.explicit, Phase.generate)

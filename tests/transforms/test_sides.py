@@ -24,9 +24,10 @@ from moodstream.transforms.rules import Rule
 from moodstream.transforms.session import Session, Settings
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.track import Rows, merge
+from tests.support.crashes import RATE_HZ, START_MS, Store, heard, shuffled
 from tests.support.fake_engine import FakeEngine
 from tests.support.packets import cut, difference, l16, listed, record
-from tests.transforms.test_partition import RATE_HZ, START_MS, Store, final, heard, shuffled
+from tests.transforms.test_partition import final
 
 ROLES = ("agent", "customer")
 CALL = Media("call", (Part("x", "audio"),), roles=ROLES, split=True)
