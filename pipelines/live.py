@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from moodstream.pipelines.metrics import MeasuredSink, Metrics, Watch, measure_into
+from moodstream.pipelines.metrics import Metrics, Watch, measure_into
 from moodstream.sinks.base import Sink, WriteRows, Written
 from moodstream.sinks.cluster import Cluster, Topics
 from moodstream.sinks.kafka import FencedError, KafkaSink
@@ -65,7 +65,7 @@ def build(
         | "packets" >> ReadPackets(source, config.bundle_s)
         | "watch" >> Watch()
         | "streams" >> AnalyzeStreams(config.settings, config.timing, engine, config.releases)
-        | "commit" >> WriteRows(MeasuredSink(sink), max_rows=0)
+        | "commit" >> WriteRows(sink)
     )
 
 

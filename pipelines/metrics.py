@@ -1,8 +1,9 @@
 """What a live run tells Prometheus, and the two places where it looks.
 
-`Watch` sees every poll before it is worked off, `MeasuredSink` every commit when it is safe. So the latency
-is what a reader of the results can rely on: from the broker's stamp of a packet to the commit that holds what
-came of it (not to the last row that the packet has a part in: a final row waits for up to 3 s of sound).
+`Watch` sees every poll before it is worked off, `KafkaSink.on_commit` every commit when it is safe. So the
+latency is what a reader of the results can rely on: from the broker's stamp of a packet to the commit that
+holds what came of it (not to the last row that the packet has a part in: a final row waits for up to 3 s of
+sound).
 
 Conventions: seconds and bytes, as Prometheus wants them; one `Metrics` a process. Without one nothing is
 measured.
@@ -17,7 +18,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
 from moodstream.pipelines.prometheus import import_prometheus
-from moodstream.sinks.base import Sink
+from moodstream.sinks.kafka import KafkaSink
 from moodstream.transforms import spent, streams
 from moodstream.transforms.elements import Commit, Poll
 from moodstream.transforms.partition import Snapshot
@@ -163,6 +164,7 @@ _current: list[Metrics] = []  # of this process: Beam copies steps, and all copi
 def measure_into(metrics: Metrics | None) -> None:
     """Where the steps of this process measure from now on; None: nowhere."""
     _current[:] = [metrics] if metrics else []
+    KafkaSink.on_commit[:] = [metrics.committed] if metrics else []
 
 
 def _watch(poll: Poll) -> Poll:
@@ -178,26 +180,3 @@ class Watch(beam.PTransform[PCollection[Poll], PCollection[Poll]]):
 
     def expand(self, polls: PCollection[Poll]) -> PCollection[Poll]:
         return polls | "watch polls" >> beam.Map(_watch)
-
-
-class MeasuredSink(Sink):
-    """Another sink, measured."""
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-
-    def open(self) -> None:
-        self.sink.open()
-
-    def write(self, commit: Commit) -> None:
-        began = time.monotonic()
-        self.sink.write(commit)
-        self.sink.flush()
-        for metrics in _current:
-            metrics.committed(commit, time.monotonic() - began)
-
-    def discard(self) -> None:
-        self.sink.discard()
-
-    def close(self) -> None:
-        self.sink.close()

@@ -15,7 +15,8 @@ what the group gives it).
 kafka-python waits without end for the answers to a transaction, and where the broker that coordinates it
 dies, it may lose what it asked (3.0.12; `tests/support/failover_run.py` shows it). So a transaction runs in a
 thread of its own: one that takes longer than Kafka itself would allow counts as failed, and the next start
-fences what is left of it.
+fences what is left of it. While the broker makes one commit durable, the next one is worked out: `write`
+returns when the commit *before* is safe, `flush` when all are.
 
 Conventions: the settings of the connection are those of kafka-python (`security_protocol`, `sasl_mechanism`,
 `ssl_cafile`, ...). The producer belongs to the process: copies of a sink in one process share it.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _READ_MS = 500
 _TRANSACTION_S = 30  # after which Kafka takes a transaction back
+_PATIENCE_S = _TRANSACTION_S + 5.0
 _ANSWER_S = 10  # that a broker may take; one that is dead is waited for as long
 
 
@@ -59,10 +61,13 @@ class KafkaSink(Sink):
     """
 
     _producers: ClassVar[dict[str, "KafkaProducer"]] = {}  # of this process, by transactional id
+    _under_way: ClassVar[dict[str, "_Attempt"]] = {}  # transactions of this process, by the same
+    on_commit: ClassVar[list[Callable[[Commit, float], None]]] = []  # told of each, and the seconds it took
 
     def __init__(self, cluster: Cluster, topic: str, group: str, topics: Topics | None = None) -> None:
         self.cluster, self.topic, self.group = cluster, topic, group
         self.topics = topics or Topics()
+        self._name = ""  # in whose name it wrote last
 
     # ------------------------------------------------------------ starting
 
@@ -109,13 +114,16 @@ class KafkaSink(Sink):
             **settings,
             transactional_id=name,
             acks="all",
-            linger_ms=0,
+            linger_ms=50,  # a commit goes at once; before it, many small requests would only cost time
+            batch_size=256 << 10,
             max_request_size=16 << 20,
             transaction_timeout_ms=_TRANSACTION_S * 1000,
         )
 
     def _take_over(self, name: str) -> None:
         for old in [old for old in self._producers if self._overlap(old, name)]:
+            if (attempt := self._under_way.pop(old, None)) is not None:
+                attempt.join(_PATIENCE_S)  # whatever became of it: what is committed is read after this
             with contextlib.suppress(import_kafka().errors.KafkaError):  # it could not send what it had
                 self._producers.pop(old).close(timeout=0)
         producer = self._producer(name)
@@ -143,7 +151,8 @@ class KafkaSink(Sink):
             place = f"{self.topic}/{number}"
             positions[place], remarks[place] = offset, beside.get("remark", "")
         producer = self._producers[self._id(partitions)]
-        in_time(lambda: self._transact(producer, Commit("", 0, {}, positions=positions, remarks=remarks)))
+        claim = Commit("", 0, {}, positions=positions, remarks=remarks)
+        _Attempt(lambda: self._transact(producer, claim)).result()
 
     def _fence(self, name: str) -> None:
         producer = self._producer(name)
@@ -207,20 +216,36 @@ class KafkaSink(Sink):
     # ------------------------------------------------------------ writing
 
     def write(self, commit: Commit) -> None:
-        """Write a commit and make it durable.
+        """Begin to make a commit durable, when the one before is; an empty one only waits for that.
 
         Raises:
             FencedError: another process writes for these partitions now.
-            StoreError: anything else; nothing of the commit is to be seen.
+            StoreError: anything else; nothing of the commit before is to be seen, and nothing of this one.
         """
+        self.flush()
+        if commit.positions:
+            self._name = self._writer_of(commit)
+            producer = self._producers[self._name]
+            self._under_way[self._name] = _Attempt(lambda: self._commit(producer, commit))
+
+    def flush(self) -> None:
+        """Wait until what was written is durable. Raises what `write` does."""
+        attempt = self._under_way.pop(self._name, None)
+        if attempt is None:
+            return
         kafka = import_kafka()
-        producer = self._writer_of(commit)
         try:
-            in_time(lambda: self._transact(producer, commit, self._at))
+            attempt.result()
         except (kafka.errors.ProducerFencedError, kafka.errors.InvalidProducerEpochError) as error:
             raise FencedError(f"another process of group {self.group} took over {self.topic}") from error
         except kafka.errors.KafkaError as error:
             raise StoreError(f"Kafka at {self.cluster.bootstrap}: {error}") from error
+
+    def _commit(self, producer: "KafkaProducer", commit: Commit) -> None:
+        began_s = time.monotonic()
+        self._transact(producer, commit, self._at)
+        for tell in self.on_commit:
+            tell(commit, time.monotonic() - began_s)
 
     def _transact(
         self, producer: "KafkaProducer", commit: Commit, at: Callable[[str], None] = lambda _: None
@@ -237,12 +262,13 @@ class KafkaSink(Sink):
     def _at(self, moment: str) -> None:
         """Called between the parts of a transaction, for tests that end the process there."""
 
-    def _writer_of(self, commit: Commit) -> "KafkaProducer":
+    def _writer_of(self, commit: Commit) -> str:
+        """The transactional id of this process that a commit belongs to."""
         numbers = {int(place.rpartition("/")[2]) for place in commit.positions}
-        for name, producer in self._producers.items():
+        for name in self._producers:
             first, last = map(int, name.rpartition(".")[2].split("-"))
             if name == self._id([first, last]) and numbers <= set(range(first, last + 1)):
-                return producer
+                return name
         raise StoreError(f"nobody here writes for partitions {sorted(numbers)} of {self.topic}")
 
     def _send(self, producer: "KafkaProducer", commit: Commit) -> None:
@@ -271,37 +297,37 @@ class KafkaSink(Sink):
         """The producers stay: they belong to the process."""
 
 
-def in_time(do: Callable[[], None], seconds: float = _TRANSACTION_S + 5) -> None:
-    """Do something with Kafka that may never come back.
-
-    Raises:
-        StoreError: it took longer; it may still go on, so its producer must be fenced. What Kafka says, too.
-    """
-    attempt = _Attempt(do)
-    attempt.start()
-    attempt.join(seconds)
-    if attempt.is_alive():
-        raise StoreError(f"Kafka has not answered for {seconds:g} s")
-    if attempt.error is not None:
-        raise attempt.error
-
-
 class _Attempt(threading.Thread):
-    """Something that is done in a thread of its own, and what it fails with."""
+    """Something that is done with Kafka in a thread of its own, and may never come back."""
 
     def __init__(self, do: Callable[[], None]) -> None:
         super().__init__(name="transaction", daemon=True)
         self._do = do
-        self.error: Exception | None = RuntimeError("it ended before its end")
+        self._error: Exception | None = RuntimeError("it ended before its end")
+        self._until_s = time.monotonic() + _PATIENCE_S
+        self.start()
 
     def run(self) -> None:
         kafka = import_kafka()
         try:
             self._do()
         except (kafka.errors.KafkaError, StoreError) as error:
-            self.error = error
+            self._error = error
         else:
-            self.error = None
+            self._error = None
+
+    def result(self) -> None:
+        """Wait until it is done.
+
+        Raises:
+            StoreError: it takes too long; it may still go on, so its producer must be fenced. And what it
+                failed with.
+        """
+        self.join(max(0.0, self._until_s - time.monotonic()))
+        if self.is_alive():
+            raise StoreError(f"Kafka has not answered for {_PATIENCE_S:g} s")
+        if self._error is not None:
+            raise self._error
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from moodstream.pipelines import metrics as module
-from moodstream.pipelines.metrics import Health, MeasuredSink, Metrics, measure_into
+from moodstream.pipelines.metrics import Health, Metrics, measure_into
 from moodstream.pipelines.monitor import serving
-from moodstream.sinks.base import MemorySink
+from moodstream.sinks.kafka import KafkaSink
 from moodstream.transforms import spent
 from moodstream.transforms.elements import SCHEMA_VERSION, Commit, DeadLetter, Poll, Record, Recovered
 from moodstream.transforms.errors import UsageError
@@ -44,12 +44,12 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_a_packet_counts_when_it_is_committed(metrics: Metrics) -> None:
-    sink = MeasuredSink(MemorySink())
     module._watch(poll(0, 3, age_s=0.25, lag=7))
     assert (value(metrics, "packets_total"), value(metrics, "lag_packets")) == (0, 7)
     letter = DeadLetter("m", 0, SCHEMA_VERSION, "a", "p/0/1", "p", "packet", "seq", "what")
     rows = {"dead_letter": to_table("dead_letter", [letter])}
-    sink.write(Commit("", 0, rows, {"0/m": snapshot(100)}, {"p/0": 2}))
+    (told,) = KafkaSink.on_commit
+    told(Commit("", 0, rows, {"0/m": snapshot(100)}, {"p/0": 2}), 0.1)
     assert (value(metrics, "packets_total"), value(metrics, "packet_bytes_total")) == (2, 10)
     assert value(metrics, "rows_total", table="dead_letter") == 1
     assert value(metrics, "dead_letters_total", stage="packet", error="seq") == 1
@@ -57,7 +57,7 @@ def test_a_packet_counts_when_it_is_committed(metrics: Metrics) -> None:
     assert value(metrics, "latency_seconds_sum") == pytest.approx(0.5, abs=0.2)
     assert value(metrics, "latency_seconds_bucket", le="0.2") == 0
     assert value(metrics, "commit_seconds_count") == 1
-    sink.write(Commit("", 0, {}, {}, {"p/0": 3}))
+    told(Commit("", 0, {}, {}, {"p/0": 3}), 0.1)
     assert value(metrics, "packets_total") == 3
 
 
@@ -67,7 +67,7 @@ def test_what_was_committed_before_a_crash_is_not_counted_again(metrics: Metrics
     module._watch(Poll("new", "p", (), (Recovered(0, 5, "", kept),)))
     assert value(metrics, "state_bytes") == len(kept["m"])
     module._watch(poll(3, 4))  # the first two again
-    MeasuredSink(MemorySink()).write(Commit("", 0, {}, {"0/m": b""}, {"p/0": 7}))
+    metrics.committed(Commit("", 0, {}, {"0/m": b""}, {"p/0": 7}), 0.1)
     assert value(metrics, "packets_total") == 2
     assert value(metrics, "state_bytes") == 0
 
