@@ -37,6 +37,7 @@ from infra import processor  # noqa: E402
 
 TOPIC, GROUP = "bench.packets", "bench"
 WARM_S = 12.0
+PROFILE_S = 12.0  # after what is measured: whoever samples a process stops it again and again
 P95_MS = 150.0  # what is wanted of 200 calls
 STAGES = (  # the innermost frame whose file matches says what a sample is
     ("serialisation", r"sinks/jsonrows|transforms/state\.py"),
@@ -144,19 +145,20 @@ def _stage(stack: str) -> str:
 def level(bootstrap: str, worker: Worker, calls: int, packet_ms: int, seconds: float) -> Level:
     """Run so many calls and measure."""
     name = f"b{calls}-{packet_ms}-{int(time.time())}"
-    load = loads.Load(name, calls, packet_ms, WARM_S + seconds, TOPIC, "moodstream.curve")
+    load = loads.Load(name, calls, packet_ms, WARM_S + seconds + PROFILE_S, TOPIC, "moodstream.curve")
     seen: dict[str, Any] = {}
 
     def during() -> None:
         time.sleep(WARM_S + 3)  # the processes start, too
         before, at = worker.cpu_s(), time.time()
-        seen["stages"] = worker.sample(min(10.0, seconds / 3)) if seconds >= 10 else {}
-        time.sleep(max(0.0, seconds * 0.8 - (time.time() - at)))
+        time.sleep(seconds)
         seen["cpu"] = (worker.cpu_s() - before) / (time.time() - at)
         seen["rss"] = worker.rss_mib()
+        seen["stages"] = worker.sample(PROFILE_S - 5)
 
     stamps, came = loads.run(bootstrap, load, during)
-    cells = np.arange(int(WARM_S * 1000) // loads.CELL_MS, load.cells - 2)
+    first, last = (int(at_s * 1000) // loads.CELL_MS for at_s in (WARM_S, WARM_S + seconds))
+    cells = np.arange(first, last - 2)
     sent = stamps[:, load.completing(cells)]
     late_ms = (came[:, :, cells] - sent[None]) * 1000
     there = came[:, :, cells] > 0
