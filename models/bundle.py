@@ -1,8 +1,8 @@
 """Many channels through the audio networks as one batch: samples in, half seconds out.
 
 Channels that are equally far (all calls of one rate that run, say) are stacked, so that a step costs one call
-of torch for all of them. What a channel remembers is a short list of tensors, stacked before a step and taken
-apart after it; a channel that is alone is a batch of one.
+of torch for all of them. What a channel remembers is a short list of arrays, stacked before a step and taken
+apart after it (in numpy, which does that many times faster); a channel that is alone is a batch of one.
 
 Conventions: mono float32 at 16 kHz; cells of half a second; tensors of a batch have the channels in front.
 A cell is *final* once the sound reaches as far ahead as the model that looks furthest. Before that, an
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -62,6 +63,7 @@ _BANDED = PAST_FRAMES - 6  # of those, the ones of which only the modulation ban
 VOICE_S = 20.0  # of a speaker, after which it is known how he sounds
 VOICED_WEIGHT = 1 + 2 * N_COLUMNS  # where the weight of voiced frames lies in sums, see `pooling`
 _HAS = (HAS_SPEECH, HAS_MUSIC)
+Remembered = npt.NDArray[np.floating[Any]]
 
 
 class Networks(Protocol):
@@ -111,17 +113,18 @@ class CellStream:
         self.harmony = HarmonyStream() if music and models.harmony else None
         self.played = torch.zeros(0, N_HARMONY)  # harmony of cells that the frames do not reach yet
         width = N_SUMS + N_HARMONY * (self.harmony is not None)
-        self.memory: Memory = [
-            torch.zeros(LEFT),  # samples from the hop of the last frame on
-            torch.zeros(0, N_BASE),  # frames that later derived columns still need
-            torch.zeros(0, N_COLUMNS),  # frames of the cell that is not complete
-            torch.zeros(0, width),  # sums of the cells from `first` on
-            torch.zeros(N_SUMS, dtype=torch.float64),  # sums of all cells before `summed`
+        self.memory: list[Remembered] = [
+            np.zeros(LEFT, np.float32),  # samples from the hop of the last frame on
+            np.zeros((0, N_BASE), np.float32),  # frames that later derived columns still need
+            np.zeros((0, N_COLUMNS), np.float32),  # frames of the cell that is not complete
+            np.zeros((0, width), np.float32),  # sums of the cells from `first` on
+            np.zeros(N_SUMS),  # sums of all cells before `summed`
         ]
         for at in self.listening:
             encoder = models.encoders[at]
             if encoder is not None:
-                self.memory += [torch.zeros(0, learned_width(models.networks[at])), *encoder.start()]
+                self.memory.append(np.zeros((0, learned_width(models.networks[at])), np.float32))
+                self.memory += [part.numpy() for part in encoder.start()]
         self.first = self.next = self.told = self.summed = 0  # cells; `next` is given out next
         self._measure()
 
@@ -160,7 +163,8 @@ class CellStream:
         for listener in heir.listening:
             encoder = models.encoders[listener]
             if encoder is not None:
-                encoders[at] = torch.zeros(len(common[_FIXED]), learned_width(models.networks[listener]))
+                width = learned_width(models.networks[listener])
+                encoders[at] = np.zeros((len(common[_FIXED]), width), np.float32)
                 at += 1 + len(encoder.start())
         heir.memory = [*common, *encoders]
         heir.first, heir.next, heir.told, heir.summed = self.first, self.next, self.told, self.summed
@@ -176,9 +180,9 @@ class CellStream:
             "versions": list(self.models.versions.values()),
             "listening": list(self.listening),
             "counts": [self.first, self.next, self.told, self.summed],
-            "memory": [part.numpy().copy() for part in (self.memory[0], *self.memory[2:])],
-            "base": self.memory[_BASE][_BANDED:].numpy().copy(),
-            "bands": _banded(self.memory[_BASE]).numpy().copy(),
+            "memory": [part.copy() for part in (self.memory[0], *self.memory[2:])],
+            "base": self.memory[_BASE][_BANDED:].copy(),
+            "bands": _banded(self.memory[_BASE]),
             "harmony": self.harmony and {**self.harmony.state(), "played": self.played.numpy().copy()},
         }
 
@@ -192,12 +196,8 @@ class CellStream:
         if [state["versions"], state["listening"]] != mine:
             raise ValueError(f"state of {state['versions']}, models are {mine[0]}")
         self.first, self.next, self.told, self.summed = state["counts"]
-        samples, *rest = (torch.from_numpy(part.copy()) for part in state["memory"])
-        self.memory = [
-            samples,
-            _unbanded(*(torch.from_numpy(state[name].copy()) for name in ("bands", "base"))),
-            *rest,
-        ]
+        samples, *rest = (part.copy() for part in state["memory"])
+        self.memory = [samples, _unbanded(state["bands"], state["base"]), *rest]
         if self.harmony is not None:
             self.harmony.restore(state["harmony"])
             self.played = torch.from_numpy(state["harmony"]["played"].copy())
@@ -237,7 +237,7 @@ class _Batch:
         one = streams[0]
         self.streams, self.last, self.models, self.listening = streams, last, one.models, one.listening
         columns = zip(*(stream.memory for stream in streams), strict=True)
-        self.memory = [torch.stack(column) if len(column) > 1 else column[0][None] for column in columns]
+        self.memory = [torch.from_numpy(np.stack(column)) for column in columns]
         self.begin, self.told = one.next - one.first, one.told - one.first
         self.summed, self.first = one.summed - one.first, one.first
         self.early = one.early and not last
@@ -458,10 +458,10 @@ class _Batch:
         counts: tuple[int, int, int],
     ) -> list[Said]:
         end, known, forget = counts
-        parts = zip(*(part.unbind(0) for part in memory), strict=True)
+        parts = [part.numpy() for part in memory]
         found = []
         summed = min(end + FUTURE, known) if SPEECH in self.listening else self.summed
-        for i, (stream, mine) in enumerate(zip(self.streams, parts, strict=True)):
+        for i, stream in enumerate(self.streams):
             final, early = (
                 self._of(said, kind, i, start)
                 for kind, start in (
@@ -475,7 +475,7 @@ class _Batch:
                 speech = Estimates(speech.start, speech.mean, speech.std, speech.scores, speech.moods, heard)
                 final = AudioEstimates(final.start, final.activity, speech, final.music)
             found.append(Said(final, early))
-            stream.memory = list(mine)
+            stream.memory = [part[i] for part in parts]
             stream.next, stream.told = stream.first + end, stream.first + known
             stream.summed = stream.first + summed
             stream.first += forget
@@ -588,17 +588,17 @@ def learned_width(network: Network) -> int:
     return 0 if network.encoder is None else network.shape.gates + 2 * network.shape.channels
 
 
-def _banded(base: Tensor) -> Tensor:
+def _banded(base: Float) -> Float:
     """What is left of old base columns [t, N_BASE]: their modulation bands [<= t, N_MODULATION]."""
-    bands: Tensor = base[:_BANDED, :N_MELS].reshape(-1, N_MODULATION, N_MELS // N_MODULATION).mean(2)
+    bands: Float = base[:_BANDED, :N_MELS].reshape(-1, N_MODULATION, N_MELS // N_MODULATION).mean(2)
     return bands
 
 
-def _unbanded(bands: Tensor, base: Tensor) -> Tensor:
+def _unbanded(bands: Float, base: Float) -> Float:
     """Base columns that serve as well as those that `_banded` was given, the later ones as they are."""
-    old = torch.zeros(len(bands), N_BASE)
-    old[:, :N_MELS] = bands.repeat_interleave(N_MELS // N_MODULATION, 1)
-    return torch.cat((old, base))
+    old = np.zeros((len(bands), N_BASE), np.float32)
+    old[:, :N_MELS] = bands.repeat(N_MELS // N_MODULATION, 1)
+    return np.concatenate((old, base))
 
 
 def _nothing(size: tuple[int, ...], labels: int) -> Estimates:

@@ -161,13 +161,20 @@ class _Gone:
 
 
 def work_off(partitions: Sequence["Partition"]) -> None:
-    """Let the networks hear what the streams of some partitions have gathered, as one batch."""
+    """Let the networks hear what the streams of some partitions have gathered, as one batch.
+
+    The rows of all go to one of them, since a table for each would cost more than the networks.
+    """
     busy = [partition for partition in partitions if partition.is_due]
     for partition in busy:
         partition.hand.take_all(partition.position)
-    due = [partition.take_due() for partition in busy]
-    for partition, rows in zip(busy, work(due), strict=True):
-        partition.add(rows)
+    live = [partition for partition in busy if not partition.is_silent]  # their rows go out as one commit
+    groups = [live, *([partition] for partition in busy if partition.is_silent)]
+    due = [[session for partition in group for session in partition.take_due()] for group in groups]
+    for group, rows in zip(groups, work(due), strict=True):
+        for partition in group[:1]:
+            partition.add(rows)
+    for partition in busy:
         partition.hand.done_all(partition.position)
 
 
@@ -253,11 +260,16 @@ class Partition:
 
     def tick(self, now_ms: int) -> None:
         """Nothing comes, and by the source's clock it is now so late."""
-        if self.position < self.committed or now_ms <= self.clock_ms:
+        if self.is_silent or now_ms <= self.clock_ms:
             return
         if self._deadlines and self._deadlines[0][0] <= now_ms:
             self.clock_ms = now_ms
             self._expire(self.position, forced=True)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it works off records again whose rows are out already."""
+        return self.position < self.committed
 
     @property
     def is_due(self) -> bool:
@@ -276,7 +288,7 @@ class Partition:
     def take(self) -> Step | None:
         """What a commit must hold now; None where that is nothing, or is out already."""
         work_off([self])
-        if self.position < self.committed:
+        if self.is_silent:
             self._rows = {}
             return None
         if self.shelf.newest is not self.engine:

@@ -134,6 +134,8 @@ class Summarizer:
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on elsewhere, as plain Python and numpy."""
+        if len(self._pending) > 1:  # a few cells each, live
+            self._pending = [self._joined()]
         return {name: _copy(value) for name, value in vars(self).items() if name.startswith("_")}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -143,12 +145,16 @@ class Summarizer:
 
     def _work(self, n: int) -> None:
         """Add up the first n waiting cells, block by block."""
-        columns = [np.concatenate([block[column] for block in self._pending]) for column in range(4)]
+        columns = self._joined()
         for low in range(0, n, _BLOCK_CELLS):
             mean, activity, loudness, scores = (c[low : min(low + _BLOCK_CELLS, n)] for c in columns)
             self._add(mean.astype(np.float64), activity, loudness.astype(np.float64), scores)
         self._pending = [tuple(column[n:].copy() for column in columns)]
         self._waiting -= n
+
+    def _joined(self) -> tuple[npt.NDArray[Any], ...]:
+        """All that waits, as one block."""
+        return tuple(np.concatenate([block[column] for block in self._pending]) for column in range(4))
 
     def _add(self, mean: Double, activity: npt.NDArray[np.int8], loudness: Double, scores: Double) -> None:
         n = len(activity)
