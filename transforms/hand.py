@@ -19,6 +19,7 @@ import logging
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 DEATHS = 2  # that a record may cost
@@ -78,6 +79,14 @@ class InHand:
             return
         self._read(self._map)
 
+    @property
+    def is_wary(self) -> bool:
+        """Whether the process before died over a record that is not worked off yet, or over several.
+
+        Until that is done nothing else may go on beside it: a second death must be its own.
+        """
+        return self.careful > 0 or any(deaths < DEATHS for deaths in self._deaths.values())
+
     def is_poison(self, offset: int, time_ms: int) -> bool:
         """Whether a record has killed too often."""
         return self._deaths.get((offset, time_ms), 0) >= DEATHS
@@ -99,14 +108,26 @@ class InHand:
             if 0 < self.careful <= position:
                 self.careful = 0
                 _CAREFUL.pack_into(self._map, _SIZE - _CAREFUL.size, 0)
+            self._acquit(lambda offset, _: offset < position)
 
     def done(self, offset: int, time_ms: int) -> None:
         """It is worked off, and this process lives."""
         if self._map is None:
             return
         _HEAD.pack_into(self._map, 0, _MAGIC, _NOTHING, 0, 0)
-        if self._deaths.get((offset, time_ms), DEATHS) < DEATHS:  # it was somebody else who killed
-            del self._deaths[offset, time_ms]
+        self._acquit(lambda *place: place == (offset, time_ms))
+
+    def _acquit(self, is_meant: Callable[[int, int], bool]) -> None:
+        """It was somebody else who killed."""
+        if self._map is None or not self._deaths:
+            return
+        known = len(self._deaths)
+        self._deaths = {
+            place: deaths
+            for place, deaths in self._deaths.items()
+            if deaths >= DEATHS or not is_meant(*place)
+        }
+        if len(self._deaths) < known:
             self._write(self._map)
 
     def _read(self, kept: mmap.mmap) -> None:

@@ -102,8 +102,9 @@ class _Analyze(beam.DoFn):
         commit = analyze_poll(poll, self.engine, self.settings, self.timing)
         if commit is not None:
             yield commit
-        elif self.told:
-            yield Commit("", 0, {})  # nothing comes: the sink may look what became of the last one
+        is_wary = any(partition.hand.is_wary for partition in _LANES[poll.lane].values())
+        if is_wary if commit is not None else self.told:
+            yield Commit("", 0, {})  # the sink waits until the last one is safe, and says if it is not
         self.told = commit is not None
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from moodstream.models.base import Float
 from moodstream.models.bundle import Said
-from moodstream.transforms.elements import Clip
+from moodstream.transforms.elements import Clip, Poll, Recovered
 from moodstream.transforms.hand import InHand
 from moodstream.transforms.partition import Partition
 from moodstream.transforms.session import Settings
 from moodstream.transforms.stream import LiveSettings
 from moodstream.transforms.streamed import PcmStream
+from moodstream.transforms.streams import _LANES, _Analyze
 from moodstream.transforms.track import Rows, merge
 from tests.support.fake_engine import FakeAudio, FakeEngine, FakeStream
 from tests.support.media_files import sound
@@ -137,6 +138,26 @@ def test_a_kill_that_a_record_survives_is_forgotten(tmp_path: Path) -> None:
         hand = InHand(str(tmp_path), "packets-0")
         hand.take(7, 1)
         hand.done(7, 1)
+
+
+def test_after_a_death_nothing_goes_on_beside_who_was_in_hand(tmp_path: Path) -> None:
+    """Each commit is waited for until it is known who killed: else a kill in a commit would be his."""
+
+    def commits() -> list[bool]:
+        """Polls of one record each; by commit, whether it says something or only waits."""
+        streams = _Analyze(Settings(), LiveSettings(in_hand=str(tmp_path)), FakeEngine(), "")
+        packets = cut("m", l16(sound(3, 8_000, 1)), "audio/L16;rate=8000", [8_000] * 5, 16_000)
+        found = [Poll("lane", "packets", recovered=(Recovered(0),))]
+        found += [
+            Poll("lane", "packets", (record(packet, number, START_MS + 500 * number),))
+            for number, packet in enumerate(packets)
+        ]
+        _LANES.clear()
+        return [bool(commit.positions) for poll in found for commit in streams.process(poll)]
+
+    assert commits() == [True] * 7
+    InHand(str(tmp_path), "packets-0").take(3, START_MS + 1_500)  # and dies
+    assert commits() == [True, False] * 3 + [True] * 4
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
