@@ -74,8 +74,8 @@ export async function show(main, params, signal) {
     const q = find.value.toLowerCase(), wanted = call => (!q || call.name.toLowerCase().includes(q)) && (!ringing.checked || call.open);
     const next = calls.sorted(wanted);
     if (next.length !== shown.length || next.some((call, i) => call !== shown[i])) { shown = next; list.count(shown.length); list.refresh(); }
-    const running = [...calls.all.values()].filter(c => !c.closed).length, alarms = [...calls.all.values()].filter(c => c.open).length;
-    told.textContent = `${plural(running, "call")}, ${alarms ? plural(alarms, "with an alert", "with alerts") : "no alerts"}`;
+    const running = [...calls.all.values()].filter(c => !c.closed), alarms = running.filter(c => c.open).length;
+    told.textContent = `${plural(running.length, "call")}, ${alarms ? plural(alarms, "with an alert", "with alerts") : "no alerts"}`;
   }
   const clockwork = setInterval(() => { order(); for (const [, el] of list.used) if (el.call) tell(el); }, 1000);
 
