@@ -34,7 +34,7 @@ say "moodstream live, moodstream land and moodstream tail in the background; moo
 started+=($!)
 "$bin/moodstream" land "${at[@]}" --to "$lake" --every-s 2 >"$work/land.log" 2>&1 &
 started+=($!)
-"$bin/moodstream" tail "${at[@]}" --final | grep --line-buffered -v ' 0\.00 \[' &
+"$bin/moodstream" tail "${at[@]}" --final > >(grep --line-buffered -v ' 0\.00 \[') &  # so that $! is tail, not grep
 started+=($!)
 sleep 5
 "$bin/moodstream" replay demo/calls --roles agent,customer "${at[@]}" --topic packets --speed "$speed" &
