@@ -42,6 +42,7 @@ from moodstream.transforms.engine import Engine
 from moodstream.transforms.errors import PacketError, UsageError
 from moodstream.transforms.hand import DEATHS, InHand
 from moodstream.transforms.live import LiveSession, work
+from moodstream.transforms.memory import give_back
 from moodstream.transforms.order import Arrival
 from moodstream.transforms.packets import read_packet
 from moodstream.transforms.session import Settings
@@ -304,6 +305,8 @@ class Partition:
                 self._touched.remove(media_id)
         for media_id in self._silent:
             self._park(self._open.get(media_id))
+        if self._silent:
+            give_back()
         self._silent.clear()
         if self.position == self.committed and not self._rows and not self._fresh:
             return None
