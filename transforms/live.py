@@ -414,6 +414,7 @@ class _Waiting:
         self._fed = 0  # samples that the channels have gathered
         self._ready = 0  # cells whose sound the networks may hear, or have heard
         self._heard = 0  # and have heard
+        self._pieces = 0  # of what each channel has gathered that end with those cells
 
     @property
     def is_due(self) -> bool:
@@ -428,9 +429,7 @@ class _Waiting:
         cells = side.samples * 2 // side.rate_hz
         if cells > self._ready:
             self.feed(_cell_start(cells, side.rate_hz))
-            self._ready = cells
-            for channel in side.channels:
-                channel.gathered = [np.concatenate(channel.gathered)]
+            self._ready, self._pieces = cells, len(side.channels[0].gathered)
         if side.rate_hz > RATE_HZ:  # less to keep
             self.feed(side.samples)
 
@@ -449,8 +448,8 @@ class _Waiting:
             return
         self._heard = self._ready
         for channel in self.side.channels:
-            ready, *later = channel.gathered
-            channel.gathered = [ready]
+            later = channel.gathered[self._pieces :]
+            del channel.gathered[self._pieces :]
             yield channel, channel.take()
             channel.gathered = later
 
