@@ -228,4 +228,8 @@ def idle(count: int) -> float:
                 offset += 1
             partition.take()
         before = before or rss_mib()
+    partition.tick(start_ms + offset // 100 + partition.timing.park_ms + 1_000)
+    partition.take()
+    if partition.parked < count:
+        raise RuntimeError(f"{partition.parked} of {count} streams are parked")
     return rss_mib() - before
