@@ -216,6 +216,7 @@ class Partition:
         self._due: dict[str, LiveSession] = {}  # sessions that have gathered what is to be worked off
         self._touched: set[str] = set()  # open streams that changed since they were saved
         self._silent: set[str] = set()  # open streams that may be parked
+        self._untidy = 0  # how often memory is to be given back
         self._turning: set[str] = set()  # open streams that other models are about to speak in
         self._fresh: dict[str, bytes] = {}  # snapshots to go out with the next commit
         self.engine = self._first_engine(_kept(recovered))  # whose models new streams get
@@ -306,8 +307,10 @@ class Partition:
         for media_id in self._silent:
             self._park(self._open.get(media_id))
         if self._silent:
-            give_back()
+            self._untidy = 2  # now, and again when this commit, which may hold their snapshots, is gone, too
         self._silent.clear()
+        if self._untidy and give_back():
+            self._untidy -= 1
         if self.position == self.committed and not self._rows and not self._fresh:
             return None
         unsaved = [held.first for held in self._open.values() if held.saved_ms is None]
