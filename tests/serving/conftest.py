@@ -156,13 +156,18 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """`open_page(address, **context)` opens a page of its own; at the end none may have complained."""
     contexts, complaints = [], []
 
+    def hear(said: Any) -> None:
+        silent = "/v1/sound?" in said.location["url"]  # no file: the page says so; Chromium does now and then
+        if said.type == "error" and not silent:
+            complaints.append(said.text)
+
     def make(address: str, **settings: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
         context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error.stack or error)))
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("console", hear)
         page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
         origin = "/".join(address.split("/")[:3])
 

@@ -240,11 +240,13 @@ def test_what_is_too_long_is_told_up_to_there(app: TestClient, hears: Microphone
 
 def test_so_many_at_once(app: TestClient, hears: Microphones) -> None:
     limited(hears, sounds=2)
-    with app.websocket_connect(URL), app.websocket_connect(URL):
+    with app.websocket_connect(URL) as one, app.websocket_connect(URL) as other:
         with app.websocket_connect(URL) as third:
             (problem,), end = said(third)
         assert (end.code, problem["status"]) == (1013, 503)
-    until(lambda: not len(hears), 5)
+        one.close()
+        other.close()
+        until(lambda: not len(hears), 5)
     spoken(app, [l16(sound(1, 16_000, 1, 3))])
 
 

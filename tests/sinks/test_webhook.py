@@ -184,6 +184,7 @@ def test_certificates_are_checked(hook: HookServer, tmp_path: Path) -> None:
         )
     except FileNotFoundError:
         pytest.skip("needs openssl")
+    threads = threading.active_count()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     assert hook._server is not None
@@ -202,4 +203,4 @@ def test_certificates_are_checked(hook: HookServer, tmp_path: Path) -> None:
     assert time.monotonic() - began < 3
     with pytest.raises(UsageError, match="cannot read the certificates"):
         quick(url, ca_file=str(tmp_path / "none.pem")).deliver(ROW, Pauses())
-    assert threading.active_count() < 50
+    assert threading.active_count() < threads + 10  # nobody is left waiting for the one that hangs
