@@ -169,8 +169,8 @@ def work_off(partitions: Sequence["Partition"]) -> None:
     busy = [partition for partition in partitions if partition.is_due]
     for partition in busy:
         partition.hand.take_all(partition.position)
-    live = [partition for partition in busy if not partition.is_silent]  # their rows go out as one commit
-    groups = [live, *([partition] for partition in busy if partition.is_silent)]
+    live = [partition for partition in busy if not partition.is_replaying]  # their rows go out as one commit
+    groups = [live, *([partition] for partition in busy if partition.is_replaying)]
     due = [[session for partition in group for session in partition.take_due()] for group in groups]
     for group, rows in zip(groups, work(due), strict=True):
         for partition in group[:1]:
@@ -262,14 +262,14 @@ class Partition:
 
     def tick(self, now_ms: int) -> None:
         """Nothing comes, and by the source's clock it is now so late."""
-        if self.is_silent or now_ms <= self.clock_ms:
+        if self.is_replaying or now_ms <= self.clock_ms:
             return
         if self._deadlines and self._deadlines[0][0] <= now_ms:
             self.clock_ms = now_ms
             self._expire(self.position, forced=True)
 
     @property
-    def is_silent(self) -> bool:
+    def is_replaying(self) -> bool:
         """Whether it works off records again whose rows are out already."""
         return self.position < self.committed
 
@@ -290,7 +290,7 @@ class Partition:
     def take(self) -> Step | None:
         """What a commit must hold now; None where that is nothing, or is out already."""
         work_off([self])
-        if self.is_silent:
+        if self.is_replaying:
             self._rows = {}
             return None
         if self.shelf.newest is not self.engine:
