@@ -3,11 +3,14 @@
     make bench-live                          a short run: doubling until it is too much
     make bench-live LIVE_ARGS=--full         5 minutes a level
     python infra/bench_live.py --calls 200   one level
+    python infra/bench_live.py --music mp3 --calls 60
 
 Calls have two sides of 8 kHz, both speaking all the time, emotions on for both. Latency counts from the
 broker's stamp of the packet that completes a provisional row (half a second of look-ahead included in what
-completes it) to that row at a `read_committed` consumer. The worker has a core of its own where there are
-two; broker, load and consumer share the others. What else runs on the machine shows in the figures.
+completes it) to that row at a `read_committed` consumer; *sound* counts from the cell's last sample at the
+sender's, so it holds the look-ahead, what the codec keeps back and the wait for the packet. The worker has a
+core of its own where there are two; broker, load and consumer share the others. What else runs on the
+machine shows in the figures.
 """
 
 import argparse
@@ -34,6 +37,7 @@ import numpy as np  # noqa: E402
 
 from infra import bench_live_load as loads  # noqa: E402
 from infra import processor  # noqa: E402
+from moodstream.pipelines.packing import CODECS  # noqa: E402
 
 TOPIC, GROUP = "bench.packets", "bench"
 WARM_S = 12.0
@@ -60,6 +64,8 @@ class Level:
     calls: int
     packet_ms: int
     seconds: float
+    music: str  # its codec; empty for calls
+    sound_to_row_ms: float  # median, from a cell's last sample at the sender's
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -142,10 +148,13 @@ def _stage(stack: str) -> str:
     return "other"
 
 
-def level(bootstrap: str, worker: Worker, calls: int, packet_ms: int, seconds: float) -> Level:
-    """Run so many calls and measure."""
+def level(
+    bootstrap: str, worker: Worker, calls: int, packet_ms: int, seconds: float, music: str = ""
+) -> Level:
+    """Run so many streams and measure."""
     name = f"b{calls}-{packet_ms}-{int(time.time())}"
-    load = loads.Load(name, calls, packet_ms, WARM_S + seconds + PROFILE_S, TOPIC, "moodstream.curve")
+    length_s = WARM_S + seconds + PROFILE_S
+    load = loads.Load(name, calls, packet_ms, length_s, TOPIC, "moodstream.curve", music)
     seen: dict[str, Any] = {}
 
     def during() -> None:
@@ -156,12 +165,14 @@ def level(bootstrap: str, worker: Worker, calls: int, packet_ms: int, seconds: f
         seen["rss"] = worker.rss_mib()
         seen["stages"] = worker.sample(PROFILE_S - 5)
 
-    stamps, came = loads.run(bootstrap, load, during)
+    sent, came = loads.run(bootstrap, load, during)
     first, last = (int(at_s * 1000) // loads.CELL_MS for at_s in (WARM_S, WARM_S + seconds))
     cells = np.arange(first, last - 2)
-    sent = stamps[:, load.completing(cells)]
-    late_ms = (came[:, :, cells] - sent[None]) * 1000
+    complete = np.take_along_axis(sent.stamps, sent.completing(cells), 1)
+    late_ms = (came[:, :, cells] - complete[None]) * 1000
     there = came[:, :, cells] > 0
+    began = sent.stamps[:, :1] - sent.due_ms[:, :1] / 1000
+    heard_ms = (came[:, :, cells] - began) * 1000 - (cells + 1) * loads.CELL_MS
     third = len(cells) // 3
     per_s = calls * 1000 / packet_ms
     us = seen["cpu"] / per_s * 1e6
@@ -170,6 +181,8 @@ def level(bootstrap: str, worker: Worker, calls: int, packet_ms: int, seconds: f
         calls=calls,
         packet_ms=packet_ms,
         seconds=seconds,
+        music=music,
+        sound_to_row_ms=_median(heard_ms, there),
         p50_ms=float(p50),
         p95_ms=float(p95),
         p99_ms=float(p99),
@@ -277,7 +290,8 @@ def line(found: Level) -> str:
     )
     return (
         f"{found.calls:5d} {found.packet_ms:6d} {found.p50_ms:8.0f} {found.p95_ms:8.0f} {found.p99_ms:8.0f} "
-        f"{found.cpu:7.2f} {found.us_a_packet:8.0f} {found.rss_mib:7.0f}  {verdict}"
+        f"{found.sound_to_row_ms:8.0f} {found.cpu:7.2f} {found.us_a_packet:8.0f} {found.rss_mib:7.0f}  "
+        f"{verdict}"
     )
 
 
@@ -290,6 +304,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--full", action="store_true", help="5 minutes a level")
     parser.add_argument("--model", default="speech", choices=("speech", "small"))
+    parser.add_argument(
+        "--music", default="", choices=("", *CODECS), metavar="CODEC", help="music at 44.1 kHz, not calls"
+    )
     parser.add_argument("--only-levels", action="store_true", help="no backlog, no idle streams")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--worker", metavar="BOOTSTRAP", help=argparse.SUPPRESS)
@@ -308,10 +325,10 @@ def main() -> int:
         if not asked.only_levels:  # first: a level that falls behind leaves much to do
             found["catch_up_s"] = catch_up(bootstrap, 1.0)
             print(f"an hour of one call, sent at once: worked off after {found['catch_up_s']:.1f} s")
-        print("calls packet   p50 ms   p95 ms   p99 ms   cores us/packet     MiB")
+        print("calls packet   p50 ms   p95 ms   p99 ms    sound   cores us/packet     MiB")
         calls, sustained = asked.calls or 25, 0
         while True:
-            one = level(bootstrap, worker, calls, asked.packet_ms, seconds)
+            one = level(bootstrap, worker, calls, asked.packet_ms, seconds, asked.music)
             found["levels"].append(asdict(one))
             print(line(one), flush=True)
             for stage, us in one.stages_us.items():

@@ -1,38 +1,46 @@
-"""Load for `infra/bench_live.py`: calls sent as packets by one process, rows received by another.
+"""Load for `infra/bench_live.py`: streams sent as packets by one process, rows received by another.
 
-All sides of all calls speak all the time: stretches of speech of the call-centre recordings, joined, each
-side of each call beginning somewhere else. Both processes write what they saw into shared memory: when the
-broker stamped each packet, and when each provisional row was there for a `read_committed` consumer.
+Calls: both sides speak all the time, stretches of speech of the call-centre recordings, joined, each side of
+each call beginning somewhere else, as L16 at 8 kHz. Music: 44.1 kHz stereo in any codec of `replay`, four
+pieces in turn. Both processes write what they saw into shared memory: when the broker stamped each packet,
+and when each provisional row was there for a `read_committed` consumer.
 
 Conventions: times are seconds since 1970 by this machine's clock, which is the broker's too; 0 where nothing
-came.
+came. A packet is *due* when its last sample was heard at the sender's, and a decoder may say less than that
+after it.
 """
 
+import heapq
 import json
 import multiprocessing as mp
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import starmap
 from multiprocessing.sharedctypes import SynchronizedArray
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from infra.bench_material import data, decode
+from infra.bench_material import data, decode, music_mp3
+from moodstream.pipelines.packing import pack, pack_as_is
 from moodstream.sinks.cluster import partition_of
-from moodstream.transforms.elements import Packet
+from moodstream.transforms.decode import open_audio
+from moodstream.transforms.elements import Clip, Packet
 from moodstream.transforms.packets import headers_of
+from moodstream.transforms.streamed import open_decoder
 
 RATE_HZ = 8_000
 CELL_MS = 500
 KIND = f"audio/L16;rate={RATE_HZ};channels=2"
 _LOUD = 1e-4  # mean square from which half a second counts as speech
+_PIECES = 4  # of music
 
 
 @dataclass(frozen=True)
 class Load:
-    """Calls that run side by side."""
+    """Streams that run side by side."""
 
     name: str
     calls: int
@@ -40,10 +48,16 @@ class Load:
     seconds: float
     topic: str
     rows: str  # the topic of curves
+    music: str = ""  # its codec; calls if empty
+
+    @property
+    def sides(self) -> int:
+        """How many channels get rows."""
+        return 1 if self.music else 2
 
     @property
     def packets(self) -> int:
-        """Of each call, the empty final one not counted."""
+        """Of each stream, the empty final one not counted; of music, at most."""
         return int(self.seconds * 1000) // self.packet_ms
 
     @property
@@ -53,9 +67,21 @@ class Load:
     def media_id(self, call: int) -> str:
         return f"{self.name}-{call}"
 
+
+@dataclass(frozen=True)
+class Sent:
+    """What the sender saw, [streams, packets + 1] each."""
+
+    stamps: npt.NDArray[np.float64]  # the broker's
+    due_ms: npt.NDArray[np.float64]  # since a stream began
+    heard_ms: npt.NDArray[np.float64]  # how much a decoder has said after this packet
+
     def completing(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The packet that completes the provisional row of each cell: half a second is looked ahead."""
-        return -(-(cells + 2) * CELL_MS // self.packet_ms) - 1
+        """The packet that completes the provisional row of each cell, [streams, cells]: half a second is
+        looked ahead."""
+        needed = (cells + 2) * CELL_MS
+        found = [np.searchsorted(heard, needed) for heard in self.heard_ms]
+        return np.minimum(found, self.stamps.shape[1] - 1)
 
 
 def speech() -> npt.NDArray[np.int16]:
@@ -95,51 +121,109 @@ def packets(load: Load, call: int, sound: npt.NDArray[np.int16]) -> Iterator[Pac
     yield Packet(load.media_id(call), load.packets, b"", KIND, end_ms, role="agent,customer", final=True)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A packet's worth of music."""
+
+    content_type: str
+    start_ms: int
+    due_ms: int
+    heard_ms: float
+    data: bytes
+
+
+def pieces(load: Load, part: int) -> list[Piece]:
+    """Music in the codec of a load."""
+    path = str(music_mp3(-(-int(load.seconds + 2) // 60) * 60, part))
+    with open_audio(path) as audio:
+        packed = pack_as_is(path, load.music, load.packet_ms) or pack(
+            audio, (clip.samples[:2] for clip in audio), load.music, load.packet_ms
+        )
+        decoder, samples, found = open_decoder(packed.content_type), 0, []
+        for start_ms, stop_ms, body in packed.pieces:
+            clips = [one for one in decoder.push(body) if isinstance(one, Clip)]
+            samples += sum(one.samples.shape[1] for one in clips)
+            heard_ms = samples * 1000 / decoder.rate_hz if decoder.rate_hz else 0.0
+            found.append(Piece(packed.content_type, start_ms, stop_ms, heard_ms, body))
+            if len(found) == load.packets:
+                break
+    return found
+
+
+Lane = Iterator[tuple[float, float, Packet]]
+
+
+def _lanes(load: Load) -> list[Lane]:
+    """By stream its packets, each with when it is due and what is heard after it, in milliseconds."""
+    if load.music:
+        parts = [pieces(load, part) for part in range(min(_PIECES, load.calls))]
+        return [_music(load.media_id(n), parts[n % _PIECES]) for n in range(load.calls)]
+    sound = speech()
+    return [_call(load, call, sound) for call in range(load.calls)]
+
+
+def _call(load: Load, call: int, sound: npt.NDArray[np.int16]) -> Lane:
+    for packet in packets(load, call, sound):
+        end_ms = packet.pts_ms + load.packet_ms
+        yield end_ms, end_ms, packet
+
+
+def _music(media_id: str, parts: list[Piece]) -> Lane:
+    for seq, one in enumerate(parts):
+        packet = Packet(media_id, seq, one.data, one.content_type, one.start_ms, final=one is parts[-1])
+        yield one.due_ms, one.heard_ms, packet
+
+
 def _table(shared: "SynchronizedArray[float]", *shape: int) -> npt.NDArray[np.float64]:
     """Shared memory as an array."""
     memory: Any = shared.get_obj()
     return np.frombuffer(memory).reshape(shape)
 
 
-def send(bootstrap: str, load: Load, stamps: "SynchronizedArray[float]", speed: float = 1.0) -> None:
-    """Send all calls, spread evenly over the length of a packet; note the broker's stamps."""
+def send(bootstrap: str, load: Load, seen: Sequence["SynchronizedArray[float]"], speed: float = 1.0) -> None:
+    """Send all streams, begun evenly over the length of a packet; note what `Sent` holds."""
     from kafka import KafkaProducer
 
-    sound = speech()
-    table = _table(stamps, load.calls, load.packets + 1)
+    stamps, due_ms, heard_ms = (_table(one, load.calls, load.packets + 1) for one in seen)
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks=1, linger_ms=0, max_request_size=16 << 20)
     partitions = len(producer.partitions_for(load.topic))
-    lanes = [packets(load, call, sound) for call in range(load.calls)]
+    lanes = _lanes(load)
     began = time.time()
+    heard_ms[:] = np.inf
 
     def note(call: int, number: int) -> Any:
         def told(record: Any) -> None:
-            table[call, number] = record.timestamp / 1000
+            stamps[call, number] = record.timestamp / 1000
 
         return told
 
-    for number in range(load.packets + 1):
-        for call, lane in enumerate(lanes):
-            packet = next(lane)
-            due = began + (number + call / load.calls) * load.packet_ms / 1000 / speed
-            if (wait := due - time.time()) > 0:
-                time.sleep(wait)
-            producer.send(
-                load.topic,
-                packet.data,
-                key=packet.media_id.encode(),
-                headers=headers_of(packet, "moodstream:bench", int(began * 1000) + packet.pts_ms),
-                partition=partition_of(packet.media_id, partitions),
-            ).add_callback(note(call, number))
+    later = [call / load.calls * load.packet_ms for call in range(load.calls)]
+
+    def timed(call: int, lane: Lane) -> Iterator[tuple[float, int, float, Packet]]:
+        return ((due + later[call], call, heard, packet) for due, heard, packet in lane)
+
+    for at_ms, call, heard, packet in heapq.merge(
+        *starmap(timed, enumerate(lanes)), key=lambda each: each[:2]
+    ):
+        due_ms[call, packet.seq], heard_ms[call, packet.seq] = at_ms - later[call], heard
+        if (wait := began + at_ms / 1000 / speed - time.time()) > 0:
+            time.sleep(wait)
+        producer.send(
+            load.topic,
+            packet.data,
+            key=packet.media_id.encode(),
+            headers=headers_of(packet, "moodstream:bench", int(began * 1000) + packet.pts_ms),
+            partition=partition_of(packet.media_id, partitions),
+        ).add_callback(note(call, packet.seq))
     producer.flush()
     producer.close()
 
 
 def receive(bootstrap: str, load: Load, came: "SynchronizedArray[float]", ready: Any, done: Any) -> None:
-    """Note when each provisional row of the agents' sides and of the customers' is there."""
+    """Note when each provisional row is there, of the agents' sides and of the customers', or of music."""
     from kafka import KafkaConsumer, TopicPartition
 
-    table = _table(came, 2, load.calls, load.cells)
+    table = _table(came, load.sides, load.calls, load.cells)
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=20
     )
@@ -157,22 +241,23 @@ def receive(bootstrap: str, load: Load, came: "SynchronizedArray[float]", ready:
                 if record.key.startswith(prefix) and b'"is_final":false' in record.value:
                     media_id, _, channel, _, start_ms = json.loads(record.key)
                     call = int(media_id.rpartition("-")[2])
-                    table[int(channel == "customer"), call, start_ms // CELL_MS] = now
+                    if start_ms // CELL_MS < load.cells:  # packets of a codec may hold a little more
+                        table[int(channel == "customer"), call, start_ms // CELL_MS] = now
     consumer.close()
 
 
-def run(bootstrap: str, load: Load, during: Any = None) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Send and receive; stamps [calls, packets + 1], and arrivals [2, calls, cells].
+def run(bootstrap: str, load: Load, during: Any = None) -> tuple[Sent, npt.NDArray[np.float64]]:
+    """Send and receive; what was sent, and arrivals [sides, streams, cells].
 
     Args:
         during: called while packets are sent, with nothing.
     """
     context = mp.get_context("spawn")
-    stamps = context.Array("d", load.calls * (load.packets + 1))
-    came = context.Array("d", 2 * load.calls * load.cells)
+    seen = _shared(context, load)
+    came = context.Array("d", load.sides * load.calls * load.cells)
     ready, done = context.Event(), context.Event()
     receiver = context.Process(target=receive, args=(bootstrap, load, came, ready, done))
-    sender = context.Process(target=send, args=(bootstrap, load, stamps))
+    sender = context.Process(target=send, args=(bootstrap, load, seen))
     receiver.start()
     ready.wait(60)
     sender.start()
@@ -183,16 +268,20 @@ def run(bootstrap: str, load: Load, during: Any = None) -> tuple[npt.NDArray[Any
     done.set()
     receiver.join(20)
     return (
-        _table(stamps, load.calls, load.packets + 1).copy(),
-        _table(came, 2, load.calls, load.cells).copy(),
+        Sent(*(_table(one, load.calls, load.packets + 1).copy() for one in seen)),
+        _table(came, load.sides, load.calls, load.cells).copy(),
     )
+
+
+def _shared(context: Any, load: Load) -> list["SynchronizedArray[float]"]:
+    """Room for what `Sent` holds."""
+    return [context.Array("d", load.calls * (load.packets + 1)) for _ in fields(Sent)]
 
 
 def run_sender(bootstrap: str, load: Load) -> None:
     """Send all at once, in a process of its own."""
     context = mp.get_context("spawn")
-    stamps = context.Array("d", load.calls * (load.packets + 1))
-    sender = context.Process(target=send, args=(bootstrap, load, stamps, float("inf")))
+    sender = context.Process(target=send, args=(bootstrap, load, _shared(context, load), float("inf")))
     sender.start()
     sender.join()
 

@@ -4,13 +4,28 @@ import numpy as np
 import pytest
 
 from infra.bench_live import Level, _stage
-from infra.bench_live_load import KIND, Load, packets
+from infra.bench_live_load import KIND, Load, Piece, Sent, packets, pieces
 
 
 def test_a_row_is_complete_with_the_packet_that_reaches_half_a_second_beyond_it() -> None:
-    load = Load("b", 2, 500, 5.0, "packets", "curve")
-    assert load.completing(np.arange(3)).tolist() == [1, 2, 3]
-    assert Load("b", 2, 100, 5.0, "packets", "curve").completing(np.arange(2)).tolist() == [9, 14]
+    def sent(*heard_ms: float) -> Sent:
+        return Sent(np.zeros((1, len(heard_ms))), np.zeros((1, len(heard_ms))), np.array([heard_ms]))
+
+    assert sent(500, 1000, 1500, 2000, np.inf).completing(np.arange(3)).tolist() == [[1, 2, 3]]
+    assert sent(*range(100, 1600, 100), np.inf).completing(np.arange(2)).tolist() == [[9, 14]]
+    assert sent(474, 974, 1474, np.inf).completing(np.arange(1)).tolist() == [[2]]  # a codec keeps some back
+
+
+def test_music_comes_in_the_codec_that_is_asked_for_and_is_late_as_that_is() -> None:
+    def heard(codec: str) -> list[Piece]:
+        return pieces(Load("b", 1, 500, 5.0, "packets", "curve", codec), 0)
+
+    plain, paged = heard("l16"), heard("ogg")
+    assert {one.content_type for one in plain} == {"audio/L16;rate=44100;channels=2"}
+    assert [one.heard_ms for one in plain] == [one.due_ms for one in plain]
+    assert {one.content_type for one in paged} == {"audio/ogg"}
+    assert all(one.heard_ms < one.due_ms for one in paged)
+    assert len(plain) == len(paged) == 10
 
 
 def test_calls_are_made_of_both_sides_and_end() -> None:
