@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moodstream.transforms.errors import MissingExtraError
+from moodstream.transforms.extras import optional
 
 
 def import_prometheus() -> Any:
@@ -11,8 +11,4 @@ def import_prometheus() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import prometheus_client
-    except ImportError as error:
-        raise MissingExtraError("prometheus-client", "metrics") from error
-    return prometheus_client
+    return optional("prometheus_client", "prometheus-client", "metrics")

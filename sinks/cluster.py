@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from moodstream.transforms.errors import MissingExtraError
+from moodstream.transforms.extras import optional
 
 
 def import_kafka() -> Any:
@@ -17,11 +17,7 @@ def import_kafka() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import kafka
-    except ImportError as error:
-        raise MissingExtraError("kafka-python", "kafka") from error
-    return kafka
+    return optional("kafka", "kafka-python", "kafka")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from moodstream.transforms.errors import MissingExtraError, StoreError
+from moodstream.transforms.errors import StoreError
+from moodstream.transforms.extras import optional
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,10 +41,7 @@ class Database:
         Raises:
             MissingExtraError: psycopg is not installed. StoreError: the database refused.
         """
-        try:
-            import psycopg
-        except ImportError as error:
-            raise MissingExtraError("psycopg", "postgres") from error
+        psycopg = optional("psycopg", "psycopg", "postgres")
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = psycopg.connect(self.dsn, autocommit=True)

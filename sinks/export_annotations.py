@@ -2,21 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from moodstream.sinks.exported import Item, safe_name
-from moodstream.transforms.errors import MissingExtraError
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(package, "exports") from error
+from moodstream.transforms.extras import optional
 
 
 def write_jams(items: Iterator[Item], out: Path) -> list[Path]:
@@ -24,7 +15,7 @@ def write_jams(items: Iterator[Item], out: Path) -> list[Path]:
 
     Source: Humphrey et al. (2014), JAMS: A JSON Annotated Music Specification.
     """
-    jams = _library("jams", "jams")
+    jams = optional("jams", "jams", "exports")
     files = []
     for item in items:
         jam = jams.JAMS()
@@ -62,7 +53,7 @@ def write_jams(items: Iterator[Item], out: Path) -> list[Path]:
 
 def write_textgrid(items: Iterator[Item], out: Path) -> list[Path]:
     """One file a media: a tier a channel, an interval an episode."""
-    textgrid = _library("praatio.textgrid", "praatio")
+    textgrid = optional("praatio.textgrid", "praatio", "exports")
     files = []
     for item in items:
         grid = textgrid.Textgrid(0, item.duration_s)
@@ -83,7 +74,7 @@ def write_textgrid(items: Iterator[Item], out: Path) -> list[Path]:
 
 def write_audformat(items: Iterator[Item], out: Path) -> list[Path]:
     """One database for all media: tables `episodes` and `curve`, for calls one of each a channel."""
-    audformat = _library("audformat", "audformat")
+    audformat = optional("audformat", "audformat", "exports")
     tables: dict[str, list[pl.DataFrame]] = defaultdict(list)
     labels: set[str] = set()
     for item in items:

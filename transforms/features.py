@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moodstream.models.base import RATE_HZ, Float
-from moodstream.transforms.errors import MissingExtraError
+from moodstream.transforms.extras import optional
 
 LONGEST_S = 120  # key and tempo look at so much
 SHORTEST_S = 8  # and need so much
@@ -143,11 +143,6 @@ def _centres() -> npt.NDArray[np.float64]:
 
 def _essentia() -> Any:
     """essentia's standard algorithms, quiet."""
-    try:
-        import essentia
-        import essentia.standard
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("essentia", "features") from error
-    essentia.log.infoActive = False
-    essentia.log.warningActive = False
-    return essentia.standard
+    log = optional("essentia", "essentia", "features").log
+    log.infoActive = log.warningActive = False
+    return optional("essentia.standard", "essentia", "features")

@@ -42,7 +42,8 @@ from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 from moodstream.transforms.elements import Poll, Record, Recovered
-from moodstream.transforms.errors import MissingExtraError, StoreError
+from moodstream.transforms.errors import StoreError
+from moodstream.transforms.extras import optional
 from moodstream.transforms.partition import start_of
 
 POLL_MS = 100  # without a record, until the pipeline hears of it
@@ -81,13 +82,10 @@ def _kafka_errors() -> Iterator[None]:
     Raises:
         MissingExtraError: kafka-python is not installed. StoreError: Kafka fails.
     """
-    try:
-        from kafka.errors import KafkaError
-    except ImportError as error:
-        raise MissingExtraError("kafka-python", "kafka") from error
+    refused = optional("kafka.errors", "kafka-python", "kafka").KafkaError
     try:
         yield
-    except KafkaError as error:
+    except refused as error:
         raise StoreError(f"Kafka: {error}") from error
 
 
