@@ -8,7 +8,7 @@ data=${MOODSTREAM_DATA:-../shared/data}
 
 run() { printf '\033[1m==> moodstream %s\033[0m\n' "$*"; "$bin/moodstream" "$@"; }
 
-for task in activity diarization speech small music symbolic listener fusion; do
+for task in activity speech diarization small music symbolic listener fusion; do
     run train "$task" --data "$data" --seeds "$seeds"
 done
 run evaluate speech --data "$data" --leave-one-corpus-out

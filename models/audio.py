@@ -22,12 +22,13 @@ from moodstream.models.base import (
     AudioEstimates,
     Float,
 )
-from moodstream.models.bundle import CellStream, Network, Said, estimates_of, learned_width, listen
+from moodstream.models.bundle import CellStream, Said, listen
 from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import frames_of
 from moodstream.models.harmony import N_SUMS as N_HARMONY
 from moodstream.models.harmony import harmony_of
 from moodstream.models.inference import Encoder
+from moodstream.models.judging import Network, estimates_of, learned_width
 from moodstream.models.music_network import MusicNetwork, MusicShape
 from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.pooling import N_SUMS, cell_sums

@@ -11,7 +11,7 @@ over the part of its window that is known by then, always the same part. Numbers
 samples are cut nor on who else is in the batch (but for the last bits of single precision).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,7 +26,6 @@ from moodstream.models.base import (
     HAS_MUSIC,
     HAS_SPEECH,
     HOP,
-    STEP_MS,
     AudioEstimates,
     Estimates,
     Float,
@@ -49,19 +48,27 @@ from moodstream.models.features import (
 from moodstream.models.harmony import N_SUMS as N_HARMONY
 from moodstream.models.harmony import HarmonyStream
 from moodstream.models.inference import Encoder, Memory, kept
+from moodstream.models.judging import (
+    Network,
+    estimates_of,
+    hushed,
+    lag_of,
+    learned_width,
+    mapped,
+    nothing,
+    placed,
+    split,
+    trust,
+    windows_of,
+)
 from moodstream.models.music_network import MusicNetwork
-from moodstream.models.network import MoodNetwork, Output
-from moodstream.models.pooling import N_SUMS, cell_sums, quiet_cells, statistics
-from moodstream.models.small import SmallNetwork
-from moodstream.models.turns import _AROUND, _NEAR, _SIDES, FUTURE, PAST, TurnNetwork
+from moodstream.models.pooling import N_SUMS, cell_sums, statistics
+from moodstream.models.turns import AROUND, FUTURE, NEAR, PAST, SIDES, TurnNetwork, deep_view
 
-Network = MoodNetwork | ExpertNetwork | MusicNetwork | SmallNetwork
 _MOST_SAMPLES = 128 * 8_000  # in one step: more gains nothing
 SPEECH, MUSIC, ACTIVITY = range(3)
 _BASE, _FIXED, _COMMON = 1, 3, 5  # in a channel's memory: base columns, sums of cells, what no encoder owns
 _BANDED = PAST_FRAMES - 6  # of those, the ones of which only the modulation bands are still asked for
-VOICE_S = 20.0  # of a speaker, after which it is known how he sounds
-VOICED_WEIGHT = 1 + 2 * N_COLUMNS  # where the weight of voiced frames lies in sums, see `pooling`
 _HAS = (HAS_SPEECH, HAS_MUSIC)
 Remembered = npt.NDArray[np.floating[Any]]
 
@@ -255,7 +262,7 @@ class _Batch:
         end = max(self._end(known, learned), self.begin)
         usual, early, so_far = self._channel(fixed, so_far, end)
         said = self._judge(fixed, learned, end, torch.cat((usual, early), 1))
-        turns = self._turns(fixed, usual, end)
+        turns = self._turns(fixed, learned, usual, end)
         forget = max(end - self._past(), 0)
         memory = [samples, base, partial, kept(fixed, forget), so_far]
         for at, encoder_memory in memories.items():
@@ -368,17 +375,17 @@ class _Batch:
         shape = (end - self.begin, known - told)
         cells = torch.cat((fixed[:, self.begin : end], fixed[:, told:]), 1)
         activity = self._said(ACTIVITY, fixed, learned, end, told)
-        activity = Estimates(0, activity.mean, activity.std, _hush(activity.scores, cells))
+        activity = Estimates(0, activity.mean, activity.std, hushed(activity.scores, cells))
         heard = decide(activity.scores.reshape(-1, len(ACTIVITIES)))
-        said = {ACTIVITY: _split(activity, shape)}
+        said = {ACTIVITY: split(activity, shape)}
         for at in (SPEECH, MUSIC):
             network = self.models.networks[at]
             if at in self.listening:
                 only = _HAS[at][heard] if self.streams[0].sparing else None
                 channel = usual if at == SPEECH and self.streams[0].one_voice else None
-                said[at] = _split(self._said(at, fixed, learned, end, told, only, channel), shape)
+                said[at] = split(self._said(at, fixed, learned, end, told, only, channel), shape)
             else:
-                said[at] = _split(_nothing((len(fixed), sum(shape)), len(network.shape.labels)), shape)
+                said[at] = split(nothing((len(fixed), sum(shape)), len(network.shape.labels)), shape)
         return said
 
     def _said(
@@ -398,12 +405,12 @@ class _Batch:
         """
         network = self.models.networks[at]
         past, future = network.shape.past_cells, network.shape.future_cells
-        known, lag = fixed.shape[1], _lag(network)
+        known, lag = fixed.shape[1], lag_of(network)
         if not isinstance(network, MusicNetwork):
             fixed = fixed[..., :N_SUMS]
         rows = [
             torch.cat(
-                (_windows(of, self.begin, end, -past, future), _windows(of, told, known, -past, -late)), 1
+                (windows_of(of, self.begin, end, -past, future), windows_of(of, told, known, -past, -late)), 1
             )
             for of, late in ((learned.get(at, fixed[..., :0]), lag), (fixed, 0))
         ]
@@ -416,21 +423,21 @@ class _Batch:
         if only is None or only.all():
             says = estimates_of(0, network, mine, sums, *speaker)
         else:
-            says = _nothing((len(sums),), len(network.shape.labels))
+            says = nothing((len(sums),), len(network.shape.labels))
             if only.any():
                 few = torch.from_numpy(np.flatnonzero(only))
                 mine, sums, *speaker = (row[few] for row in (mine, sums, *speaker))
-                says = _placed(says, estimates_of(0, network, mine, sums, *speaker), only)
-        return _mapped(says, lambda part: part.reshape(*size, part.shape[1]))
+                says = placed(says, estimates_of(0, network, mine, sums, *speaker), only)
+        return mapped(says, lambda part: part.reshape(*size, part.shape[1]))
 
-    def _turns(self, fixed: Tensor, channel: Tensor, end: int) -> Turns | None:
+    def _turns(self, fixed: Tensor, learned: dict[int, Tensor], channel: Tensor, end: int) -> Turns | None:
         """What the diarization model says of the final cells, [b, n, ...]."""
         network = self.models.turns
         if network is None or SPEECH not in self.listening:
             return None
         fixed, n = fixed[..., :N_SUMS], end - self.begin
-        spans = (_NEAR, _AROUND, *(side for pair in _SIDES for side in pair))
-        sums = [_windows(fixed, self.begin, end, *span) for span in spans]
+        spans = (NEAR, AROUND, *(side for pair in SIDES for side in pair))
+        sums = [windows_of(fixed, self.begin, end, *span) for span in spans]
         near, around, before, after, close_before, close_after, usual = (
             statistics(torch.stack([*sums, channel.float()]).flatten(1, 2)).unbind(0)
             if n
@@ -440,9 +447,12 @@ class _Batch:
             size = len(network.shape.labels)
             none = np.zeros((len(fixed), 0, size), np.float32)
             return Turns(none, none[..., 0])
-        scores, change = said_of_turns(
-            network, (near, around, usual), (after - before, close_after - close_before)
-        )
+        speech, deep = self.models.networks[SPEECH], None
+        if isinstance(speech, ExpertNetwork):
+            deep = deep_view(speech, windows_of(learned[SPEECH], self.begin, end, *NEAR).flatten(0, 1))
+        logits = network.logits(network.emotion_inputs(near, around, usual), deep)
+        scores = torch.softmax(logits, 1)
+        change = network.change(network.change_inputs(after - before, close_after - close_before))[:, 0]
         odds = change.reshape(len(fixed), n).numpy().copy()
         if self.first + self.begin == 0:
             odds[:, 0] = 0.0
@@ -487,105 +497,8 @@ class _Batch:
     def _of(
         self, said: dict[int, tuple[Estimates, Estimates]], kind: int, i: int, start: int
     ) -> AudioEstimates:
-        speech, music = (_mapped(said[at][kind], lambda part: part[i], start) for at in (SPEECH, MUSIC))
+        speech, music = (mapped(said[at][kind], lambda part: part[i], start) for at in (SPEECH, MUSIC))
         return AudioEstimates(start, said[ACTIVITY][kind].scores[i], speech, music)
-
-
-def trust(channel: Tensor, heard: Tensor) -> Tensor:
-    """How far, 0..1, to judge by how a speaker usually sounds: [...], all of it from 20 s of voice on.
-
-    Args:
-        channel: [..., N_SUMS] sums of all that was heard. heard: [...] how many cells that were.
-    """
-    voiced = channel[..., VOICED_WEIGHT] / channel[..., 0].clamp(min=1e-9)
-    return (voiced * heard * STEP_MS / 1000 / VOICE_S).clamp(0, 1).float()
-
-
-def estimates_of(
-    start: int,
-    network: Network,
-    learned: Tensor,
-    fixed: Tensor,
-    channel: Tensor | None = None,
-    trusted: Tensor | None = None,
-) -> Estimates:
-    """What a network says of n windows, by their learned and fixed sums.
-
-    Args:
-        channel, trusted: [n, N_SUMS] and [n, 1], of the one speaker there is: see `ExpertNetwork.heads`.
-    """
-    moods = None
-    output: Output
-    if isinstance(network, MusicNetwork):
-        output, shares = network.told(fixed)
-        moods = shares.numpy()
-    elif channel is not None and trusted is not None and isinstance(network, ExpertNetwork):
-        output = network.heads(learned, fixed, channel=(channel, trusted[:, 0]))[0]
-    else:
-        output = network.heads(learned, fixed[:, :N_SUMS])[0]
-    unknown = network.known == 0
-    mean = output.mean.masked_fill(unknown, torch.nan)
-    std = output.log_std.exp().clamp(0.01, 2.0).masked_fill(unknown, torch.nan)
-    scores = torch.softmax(output.logits, -1)
-    return Estimates(start, mean.numpy(), std.numpy(), scores.numpy(), moods)
-
-
-def said_of_turns(
-    network: TurnNetwork, emotion: tuple[Tensor, Tensor, Tensor], sides: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Probabilities [n, K] and log-odds of a change [n] by the statistics that `TurnNetwork` takes."""
-    inputs = network.emotion_inputs(*emotion)
-    logits = torch.stack([torch.log_softmax(member(inputs), 1) for member in network.emotion]).mean(0)
-    change: Tensor = network.change(network.change_inputs(*sides))[:, 0]
-    return torch.softmax(logits / network.temperature, 1), change
-
-
-def hush(estimates: AudioEstimates, sums: Tensor) -> AudioEstimates:
-    """The estimates with cells that are silence by their own level called so, whatever lies around them.
-
-    Args:
-        sums: of the single cells, [n, N_SUMS].
-    """
-    activity = _hush(estimates.activity, sums)
-    return AudioEstimates(estimates.start, activity, estimates.speech, estimates.music)
-
-
-def _hush(activity: Float, sums: Tensor) -> Float:
-    """Activity [..., n, 5] of cells by their sums [..., n, >= N_SUMS]."""
-    silence = np.eye(len(ACTIVITIES), dtype=np.float32)[ACTIVITIES.index("silence")]
-    quiet = quiet_cells(sums.reshape(-1, sums.shape[-1])).numpy().reshape(*sums.shape[:-1], 1)
-    return np.where(quiet, silence, activity)
-
-
-def _windows(cells: Tensor, begin: int, end: int, first: int, last: int) -> Tensor:
-    """The sums [b, end - begin, m] of cells i + first to i + last of [b, k, m], for i from begin to end.
-
-    Cells beyond either end count nothing; always added in the same order.
-    """
-    n, known = max(end - begin, 0), cells.shape[1]
-    if not n or not cells.shape[2]:
-        return cells.new_zeros(len(cells), n, cells.shape[2])
-    low, high = begin + first, end + last
-    part = cells[:, min(max(low, 0), known) : min(max(high, 0), known)]
-    before = min(max(-low, 0), high - low)
-    padded = F.pad(part, (0, 0, before, high - low - before - part.shape[1]))
-    total = padded[:, :n].clone()
-    for shift in range(1, last - first + 1):
-        total += padded[:, shift : shift + n]
-    return total
-
-
-def _lag(network: Network) -> int:
-    """By how many cells the learned sums come later than the fixed ones."""
-    if network.encoder is None:
-        return 0
-    shape = network.shape
-    return (shape.centre_future if shape.centre else 0) - (-shape.reach // CELL_FRAMES)
-
-
-def learned_width(network: Network) -> int:
-    """How many learned sums a cell has."""
-    return 0 if network.encoder is None else network.shape.gates + 2 * network.shape.channels
 
 
 def _banded(base: Float) -> Float:
@@ -599,34 +512,3 @@ def _unbanded(bands: Float, base: Float) -> Float:
     old = np.zeros((len(bands), N_BASE), np.float32)
     old[:, :N_MELS] = bands.repeat(N_MELS // N_MODULATION, 1)
     return np.concatenate((old, base))
-
-
-def _nothing(size: tuple[int, ...], labels: int) -> Estimates:
-    """What somebody says who does not listen."""
-    mean = np.full((*size, 3), np.nan, np.float32)
-    return Estimates(0, mean, mean, np.zeros((*size, labels), np.float32))
-
-
-def _placed(where: Estimates, few: Estimates, only: Any) -> Estimates:
-    """A few rows among rows that say nothing."""
-    mean, std, scores = where.mean.copy(), where.std.copy(), where.scores.copy()
-    mean[only], std[only], scores[only] = few.mean, few.std, few.scores
-    moods = None
-    if few.moods is not None:
-        moods = np.zeros((len(only), few.moods.shape[1]), np.float32)
-        moods[only] = few.moods
-    return Estimates(where.start, mean, std, scores, moods)
-
-
-def _split(of: Estimates, shape: tuple[int, int]) -> tuple[Estimates, Estimates]:
-    """[b, n + m, ...] as [b, n, ...] and [b, m, ...]."""
-
-    return (
-        _mapped(of, lambda part: part[:, : shape[0]]),
-        _mapped(of, lambda part: part[:, shape[0] :]),
-    )
-
-
-def _mapped(of: Estimates, change: Callable[[Float], Float], start: int = 0) -> Estimates:
-    moods = None if of.moods is None else change(of.moods)
-    return Estimates(start, change(of.mean), change(of.std), change(of.scores), moods)

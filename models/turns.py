@@ -1,14 +1,15 @@
 """A small network that listens for turns: the emotion of each cell by itself, and whether it changes there.
 
 A curve's estimate hears seconds around its cell, which is right for a level and wrong for a boundary. Here a
-cell is judged by a second and a half, beside the seven cells around it and by how it differs from all
-that was heard of the channel so far (the speaker, the line); a change by
-how the two seconds before differ from those after. All come from the sums of cells that the front end keeps
-anyway: no encoder.
+cell is judged by a second and a half, beside the seven cells around it and by how both differ from all that
+was heard of the channel so far (the speaker, the line); a change by how the two seconds before differ from
+those after. All come from the sums of cells that the front end keeps anyway. Where the speech model's encoder
+runs too, what it makes of the same second and a half (`deep_view`) is averaged in, in the log domain: one has
+learned from joined speech and statistics, the other from whole clips and frames, so the two err apart.
 
 Conventions: sums of cells [n, N_SUMS] (see pooling); cells beyond either end count nothing; the sums of a
 channel so far, [n, N_SUMS], reach as far ahead as a cell's window does. Change is in log-odds, 0 at the first
-cell.
+cell. The labels are those of the speech model, in its order.
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from moodstream.models.base import Turns
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.pooling import N_STATISTICS, N_SUMS, statistics
 
 PAST, FUTURE = 4, 3  # cells before and after a cell that anything here looks at, besides the channel so far
-EVERY = slice(0, None)
-_NEAR, _AROUND = (-1, 1), (-3, 3)  # what the emotion of a cell is judged by
-_SIDES = (((-4, -1), (0, 3)), ((-2, -1), (0, 1)))  # what is compared for a change
+NEAR, AROUND = (-1, 1), (-3, 3)  # what the emotion of a cell is judged by
+SIDES = (((-4, -1), (0, 3)), ((-2, -1), (0, 1)))  # what is compared for a change
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class TurnShape:
     hidden: int = 96
     members: int = 3  # networks for the emotion that are averaged
     change_hidden: int = 64
-    dropout: float = 0.5
+    dropout: float = 0.3
+    change_dropout: float = 0.5
+    deep_share: float = 0.35  # of the speech model's encoder in what is said of an emotion
 
     def asdict(self) -> dict[str, Any]:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
@@ -63,10 +65,10 @@ class TurnNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         self.emotion = nn.ModuleList(
-            _mlp(3 * N_STATISTICS, shape.hidden, len(shape.labels), shape.dropout)
+            _mlp(4 * N_STATISTICS, shape.hidden, len(shape.labels), shape.dropout)
             for _ in range(shape.members)
         )
-        self.change = _mlp(4 * N_STATISTICS, shape.change_hidden, 1, shape.dropout)
+        self.change = _mlp(4 * N_STATISTICS, shape.change_hidden, 1, shape.change_dropout)
         self.register_buffer("center", torch.zeros(N_STATISTICS))
         for name, rows in (("scale", 1), ("context_scale", 1), ("side_scale", 2)):
             self.register_buffer(name, torch.ones(rows, N_STATISTICS))
@@ -77,23 +79,30 @@ class TurnNetwork(nn.Module):
         self.side_scale: Tensor  # of differences between two sides
         self.temperature: Tensor  # calibration: logits are divided by it
 
-    def forward(self, sums: Tensor, so_far: Tensor, of: slice = EVERY) -> tuple[Tensor, Tensor]:
+    def forward(self, sums: Tensor, so_far: Tensor, deep: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits [n, K] and log-odds of a change [n] from sums [n, N_SUMS] and those of the channel.
 
         Args:
-            of: the cells to speak about; of the others it needs the sums.
+            deep: what the speech model's encoder says of the cells, see `deep_view`.
         """
-        inputs = self.emotion_inputs(*emotion_statistics(sums, so_far, of))
-        logits = torch.stack([torch.log_softmax(member(inputs), 1) for member in self.emotion]).mean(0)
-        change = self.change(self.change_inputs(*side_differences(sums, of)))[:, 0]
-        return logits / self.temperature, change
+        inputs = self.emotion_inputs(*emotion_statistics(sums, so_far))
+        change = self.change(self.change_inputs(*side_differences(sums)))[:, 0]
+        return self.logits(inputs, deep), change
+
+    def logits(self, inputs: Tensor, deep: Tensor | None = None) -> Tensor:
+        """Calibrated logits [n, K] by `emotion_inputs` and, where that is known, `deep_view` [n, K]."""
+        said = torch.stack([torch.log_softmax(member(inputs), 1) for member in self.emotion]).mean(0)
+        if deep is not None:
+            said = torch.lerp(said, deep, self.shape.deep_share)
+        return said / self.temperature
 
     def emotion_inputs(self, near: Tensor, around: Tensor, channel: Tensor) -> Tensor:
-        """What the emotion is read from, [n, 3 N_STATISTICS]."""
+        """What the emotion is read from, [n, 4 N_STATISTICS]."""
         parts = (
             (near - self.center) * self.scale,
             (around - self.center) * self.scale,
             (near - channel) * self.context_scale,
+            (around - channel) * self.context_scale,
         )
         return torch.cat([part.clamp(-4, 4) for part in parts], 1)
 
@@ -104,23 +113,30 @@ class TurnNetwork(nn.Module):
         return torch.cat((wide, wide.abs(), close, close.abs()), 1)
 
 
-def emotion_statistics(sums: Tensor, so_far: Tensor, of: slice = EVERY) -> tuple[Tensor, Tensor, Tensor]:
+def deep_view(speech: ExpertNetwork, learned: Tensor) -> Tensor:
+    """What the speech model's shared deep view says of windows, [n, K] log-probabilities.
+
+    Args:
+        learned: its learned sums [n, gates + 2 c] of a cell and its neighbours, as `emotion_statistics`.
+    """
+    return torch.log_softmax(speech.views(speech.embed(learned)).logits[:, 0], 1)
+
+
+def emotion_statistics(sums: Tensor, so_far: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Statistics [n, N_STATISTICS] of a cell with its neighbours, of the seven around it, of its channel."""
-    near, around = _statistics(sums, (_NEAR, _AROUND), of)
-    return near, around, statistics(so_far[of])
+    near, around = _statistics(sums, (NEAR, AROUND))
+    return near, around, statistics(so_far)
 
 
-def side_differences(sums: Tensor, of: slice = EVERY) -> tuple[Tensor, Tensor]:
+def side_differences(sums: Tensor) -> tuple[Tensor, Tensor]:
     """How statistics differ after a cell's start from before it, [n, N_STATISTICS], far and near."""
-    before, after, close_before, close_after = _statistics(
-        sums, [span for side in _SIDES for span in side], of
-    )
+    before, after, close_before, close_after = _statistics(sums, [span for side in SIDES for span in side])
     return after - before, close_after - close_before
 
 
-def _statistics(sums: Tensor, spans: Sequence[tuple[int, int]], of: slice) -> Tensor:
+def _statistics(sums: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     """Statistics [spans, n, N_STATISTICS] of several spans of cells around each cell."""
-    return statistics(torch.stack([shifted_sums(sums, *span)[of] for span in spans]))
+    return statistics(torch.stack([shifted_sums(sums, *span) for span in spans]))
 
 
 def shifted_sums(sums: Tensor, first: int, last: int) -> Tensor:
@@ -132,23 +148,6 @@ def shifted_sums(sums: Tensor, first: int, last: int) -> Tensor:
     for shift in range(1, last - first + 1):
         total += padded[start + shift : start + shift + n]
     return total
-
-
-@torch.inference_mode()
-def cells_turns(
-    network: TurnNetwork, sums: Tensor, so_far: Tensor, starts: bool = True, of: slice = EVERY
-) -> Turns:
-    """What a network says about some of n cells.
-
-    Args:
-        sums: [n, N_SUMS]. so_far: [n, N_SUMS], see `channel_so_far`.
-        starts: whether the first of the n is the first of the channel.
-        of: those to speak about.
-    """
-    logits, change = network(sums, so_far.float(), of)
-    odds = change.numpy().copy()
-    odds[: int(starts and not of.start)] = 0.0
-    return Turns(torch.softmax(logits, 1).numpy(), odds)
 
 
 def channel_so_far(sums: Tensor, before: Tensor | None = None) -> Tensor:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from moodstream.models.audio import AudioModels
 from moodstream.models.base import ACTIVITIES, EMOTIONS, HAS_SPEECH, QUADRANTS, AudioEstimates, Float, decide
-from moodstream.models.bundle import VOICED_WEIGHT, CellStream, trust
+from moodstream.models.bundle import CellStream
 from moodstream.models.experts import ExpertNetwork
+from moodstream.models.judging import VOICED_WEIGHT, trust
 from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.pooling import N_SUMS, cell_sums
 from moodstream.models.registry import Card

@@ -1,6 +1,7 @@
 """The network that listens for turns, and the paths that are found in what it says."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 
 from moodstream.models import diarization
 from moodstream.models.audio import AudioModels
-from moodstream.models.base import ACTIVITIES, EMOTIONS, QUADRANTS
+from moodstream.models.base import ACTIVITIES, CELL_FRAMES, EMOTIONS, QUADRANTS, Turns
 from moodstream.models.diarization import Heard, diarized, loud_is_anger, neutral, score
+from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import frames_of
 from moodstream.models.network import MoodNetwork, Shape
 from moodstream.models.paths import PathCosts, best_path
@@ -17,13 +19,29 @@ from moodstream.models.pooling import N_SUMS, cell_sums
 from moodstream.models.registry import Card
 from moodstream.models.turns import (
     FUTURE,
+    NEAR,
     PAST,
     TurnNetwork,
     TurnShape,
-    cells_turns,
     channel_so_far,
+    deep_view,
     shifted_sums,
 )
+
+
+@torch.inference_mode()
+def cells_turns(
+    network: TurnNetwork,
+    sums: torch.Tensor,
+    so_far: torch.Tensor,
+    starts: bool = True,
+    deep: torch.Tensor | None = None,
+) -> Turns:
+    """What a network says about n cells, of which the first is the first of the channel if it `starts`."""
+    logits, change = network(sums, so_far.float(), deep)
+    odds = change.numpy().copy()
+    odds[: int(starts)] = 0.0
+    return Turns(torch.softmax(logits, 1).numpy(), odds)
 
 
 def cells(n: int, seed: int = 0) -> torch.Tensor:
@@ -54,6 +72,26 @@ def test_a_cell_needs_its_neighbours_and_the_sums_before_only(network: TurnNetwo
         assert np.abs(part.scores - whole.scores[start : start + 1]).max() < 1e-5
         assert abs(part.change[0] - whole.change[start]) < 1e-4
     assert whole.change[0] == 0
+
+
+def learned_sums(speech: ExpertNetwork, frames: torch.Tensor) -> torch.Tensor:
+    """What the encoder makes of the cells of a sound, [n, gates + 2 c]."""
+    n = -(-len(frames) // CELL_FRAMES) * CELL_FRAMES
+    padded = torch.nn.functional.pad(frames, (0, 0, 0, n - len(frames)))
+    with torch.inference_mode():
+        learned: torch.Tensor = speech.encoder(padded[None], torch.arange(n)[None] < len(frames))[0]
+    return learned
+
+
+def test_what_the_speech_model_hears_moves_the_emotion_and_not_the_change(network: TurnNetwork) -> None:
+    some, share = cells(9), network.shape.deep_share
+    plain, change = network(some, channel_so_far(some).float())
+    sure = torch.full((9, len(EMOTIONS)), -9.0)
+    sure[:, 3] = 0.0
+    moved, same = network(some, channel_so_far(some).float(), deep=sure)
+    assert torch.allclose(moved, (1 - share) * plain + share * sure, atol=1e-6)
+    assert torch.equal(change, same)
+    assert 0 < share < 1
 
 
 def exhaustive(scores: np.ndarray, change: np.ndarray, costs: PathCosts) -> float:
@@ -117,23 +155,37 @@ def test_sets_hold_the_four_emotions_of_the_source() -> None:
     } == {("neutral", "happiness", "sadness", "anger")}
 
 
-def test_a_stream_hears_what_the_whole_sound_holds_however_it_is_cut(network: TurnNetwork) -> None:
+@pytest.fixture(params=["statistics alone", "a speech encoder, too"])
+def speech(request: pytest.FixtureRequest) -> MoodNetwork | ExpertNetwork:
+    torch.manual_seed(0)
+    shape = Shape(EMOTIONS, channels=8, dilations=(1,), hidden=8, past_cells=2, future_cells=1)
+    if request.param == "statistics alone":
+        return MoodNetwork(shape)
+    return ExpertNetwork(replace(shape, corpora=("one",), conditions=("as recorded",), landmarks=4)).eval()
+
+
+def test_a_stream_hears_what_the_whole_sound_holds_however_it_is_cut(
+    network: TurnNetwork, speech: MoodNetwork | ExpertNetwork
+) -> None:
     names = {"speech": EMOTIONS, "music": QUADRANTS, "activity": ACTIVITIES, "diarization": EMOTIONS}
     cards = {
         task: Card(task, "1.0+x", task, list(labels), [], 0, 0, {}, "", {}, 0, "", [], {}, {}, "", {})
         for task, labels in names.items()
     }
     listening = cards.pop("diarization")
-    networks = [
+    others = [
         MoodNetwork(Shape(names[task], channels=8, dilations=(1,), hidden=8, past_cells=2, future_cells=1))
-        for task in cards
+        for task in ("music", "activity")
     ]
-    models = AudioModels(networks, list(cards.values()), (network, listening))
+    models = AudioModels([speech, *others], list(cards.values()), (network, listening))
     sound = (0.1 * np.random.default_rng(0).standard_normal(16_000 * 9 + 700)).astype(np.float32)
     frames = frames_of(sound)
     padded = torch.nn.functional.pad(frames, (0, 0, 0, -len(frames) % 32))
     sums = cell_sums(padded, len(frames))
-    expected = cells_turns(network, sums, channel_so_far(sums))
+    deep = None
+    if isinstance(speech, ExpertNetwork):
+        deep = deep_view(speech, shifted_sums(learned_sums(speech, frames), *NEAR))
+    expected = cells_turns(network, sums, channel_so_far(sums), deep=deep)
     for cuts in ([], [3_000, 50_001, 50_002, 120_000]):
         stream = models.stream()
         parts = []

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from moodstream.models.audio import AudioModels, Network
 from moodstream.models.base import CELL_FRAMES, HOP, AudioEstimates, Estimates, Float
-from moodstream.models.bundle import hush
 from moodstream.models.features import (
     COLUMNS,
     LEFT,
@@ -24,6 +23,7 @@ from moodstream.models.features import (
 )
 from moodstream.models.features import _constants as constants
 from moodstream.models.harmony import harmony_of
+from moodstream.models.judging import hush
 from moodstream.models.music_network import MusicNetwork
 from moodstream.models.network import FrameEncoder
 from moodstream.models.pooling import cell_sums, loudness_weight
