@@ -22,7 +22,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -227,30 +226,6 @@ def catch_up(bootstrap: str, hours: float) -> float:
     return float("inf")
 
 
-def long_stream(bootstrap: str, worker: Worker, hours: float) -> list[float]:
-    """MiB of the worker after each hour of one long call, sent as fast as it takes it."""
-    from kafka import KafkaConsumer
-
-    load = loads.Load(f"long-{int(time.time())}", 1, 500, hours * 3600, TOPIC, "moodstream.curve")
-    consumer = KafkaConsumer(
-        load.rows, bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="latest"
-    )
-    while not consumer.assignment():
-        consumer.poll(100)
-    sender = threading.Thread(target=loads.run_sender, args=(bootstrap, load))
-    sender.start()
-    found: list[float] = []
-    prefix, end = f'["{load.media_id(0)}"'.encode(), time.time() + 120 * hours
-    while len(found) < int(hours) and time.time() < end:
-        keys = [record.key for records in consumer.poll(500).values() for record in records]
-        reached_ms = max((json.loads(key)[-1] for key in keys if key.startswith(prefix)), default=0)
-        if reached_ms >= (len(found) + 1) * 3_600_000 - 30_000:
-            found.append(worker.rss_mib())
-    consumer.close()
-    sender.join()
-    return found
-
-
 def idle_streams(count: int) -> float:
     """MiB that so many streams cost that have sent a second of sound and are silent now."""
     code = f"from infra.bench_live_load import idle; print(idle({count}))"
@@ -332,7 +307,6 @@ def main() -> int:
     parser.add_argument(
         "--music", default="", choices=("", *CODECS), metavar="CODEC", help="music at 44.1 kHz, not calls"
     )
-    parser.add_argument("--hours", type=float, default=0, help="of one long call: does memory grow?")
     parser.add_argument("--only-levels", action="store_true", help="no backlog, no idle streams")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--worker", metavar="BOOTSTRAP", help=argparse.SUPPRESS)
@@ -351,10 +325,6 @@ def main() -> int:
         if not asked.only_levels:  # first: a level that falls behind leaves much to do
             found["catch_up_s"] = catch_up(bootstrap, 1.0)
             print(f"an hour of one call, sent at once: worked off after {found['catch_up_s']:.1f} s")
-        if asked.hours:
-            found["long_stream_mib"] = long_stream(bootstrap, worker, asked.hours)
-            told = ", ".join(f"{mib:.0f}" for mib in found["long_stream_mib"])
-            print(f"one call of {asked.hours:g} hours: {told} MiB after each")
         print("calls packet   p50 ms   p95 ms   p99 ms    sound   cores us/packet     MiB")
         calls, sustained = asked.calls or 25, 0
         while True:
