@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moodstream.transforms.extras import optional
+from moodstream.transforms.errors import optional
 
 
 def import_prometheus() -> Any:

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from moodstream.transforms.extras import optional
+from moodstream.transforms.errors import optional
 
 
 def import_kafka() -> Any:

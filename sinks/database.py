@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from moodstream.transforms.errors import StoreError
-from moodstream.transforms.extras import optional
+from moodstream.transforms.errors import StoreError, optional
 
 if TYPE_CHECKING:
     import psycopg

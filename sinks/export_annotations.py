@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from moodstream.sinks.exported import Item, safe_name
-from moodstream.transforms.extras import optional
+from moodstream.transforms.errors import optional
 
 
 def write_jams(items: Iterator[Item], out: Path) -> list[Path]:

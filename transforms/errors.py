@@ -13,6 +13,9 @@
 Anything else is a bug and is not caught.
 """
 
+from importlib import import_module
+from typing import Any
+
 
 class MoodstreamError(Exception):
     """Base of all errors that moodstream raises on purpose."""
@@ -32,6 +35,21 @@ class MissingExtraError(UsageError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed: pip install 'moodstream[{extra}]'")
+
+
+def optional(module: str, package: str, extra: str) -> Any:
+    """A module of an optional dependency, imported where it is needed.
+
+    Args:
+        module: its name. package: what to call it. extra: the extra of moodstream that installs it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(package, extra) from error
 
 
 class MediaError(MoodstreamError):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moodstream.models.base import RATE_HZ, Float
-from moodstream.transforms.extras import optional
+from moodstream.transforms.errors import optional
 
 LONGEST_S = 120  # key and tempo look at so much
 SHORTEST_S = 8  # and need so much

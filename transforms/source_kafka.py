@@ -42,8 +42,7 @@ from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
 
 from moodstream.transforms.elements import Poll, Record, Recovered
-from moodstream.transforms.errors import StoreError
-from moodstream.transforms.extras import optional
+from moodstream.transforms.errors import StoreError, optional
 from moodstream.transforms.partition import start_of
 
 POLL_MS = 100  # without a record, until the pipeline hears of it
