@@ -28,7 +28,7 @@ from moodstream.models import licences, speech
 from moodstream.models.audio_task import Data, audio_study, ready
 from moodstream.models.base import EMOTIONS, HOP, RATE_HZ
 from moodstream.models.checkpoints import Checkpoints
-from moodstream.models.corpora import DataError
+from moodstream.models.corpora import DataError, assign_folds
 from moodstream.models.examples import Example, Progress, prepare, silent
 from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import LOOKAHEAD_FRAMES, RIGHT
@@ -291,9 +291,13 @@ def _example(number: int, one: Recording) -> Example:
 
 
 def _assign(examples: Sequence[Example], voices: SpeechFits, folds: int, seed: int) -> Rows:
-    """The folds of the speech model."""
+    """The folds of the speech model; of so few speakers that one would be empty, folds of their own."""
     of = voices.folds(folds, seed)
-    return np.array([of.get(one.group, zlib.crc32(one.group.encode()) % folds) for one in examples])
+    found = np.array([of.get(one.group, zlib.crc32(one.group.encode()) % folds) for one in examples])
+    if len(set(found)) == folds:
+        return found
+    rows = pl.DataFrame({"group": [one.group for one in examples], "label": [one.corpus for one in examples]})
+    return assign_folds(rows, folds, seed, "label")
 
 
 def _item(example: Example) -> Item:
