@@ -38,6 +38,7 @@ import numpy as np  # noqa: E402
 from infra import bench_live_load as loads  # noqa: E402
 from infra import processor  # noqa: E402
 from moodstream.pipelines.packing import CODECS  # noqa: E402
+from moodstream.sinks.cluster import partition_of  # noqa: E402
 
 TOPIC, GROUP = "bench.packets", "bench"
 WARM_S = 12.0
@@ -200,11 +201,23 @@ def _median(values: Any, there: Any) -> float:
     return float(np.median(values[there])) if there.any() else float("inf")
 
 
-def catch_up(bootstrap: str, hours: float) -> float:
-    """Seconds until a backlog of one call is worked off, from the first packet's stamp to its last row."""
+@dataclass(frozen=True)
+class Backlog:
+    """How a call that was sent at once was worked off."""
+
+    hours: float
+    seconds: float  # from the first packet sent to the call's summary; infinite if it did not come
+    hourly_mib: list[float]  # median memory of the worker in the last quarter of each hour of sound
+
+
+def catch_up(bootstrap: str, worker: Worker, hours: float) -> Backlog:
+    """Send one call of so many hours as fast as it goes, and watch."""
     from kafka import KafkaConsumer, TopicPartition
 
     load = loads.Load(f"backlog-{int(time.time())}", 1, 500, hours * 3600, TOPIC, "moodstream.curve")
+    media_id = load.media_id(0)
+    group = KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP)
+    packets = TopicPartition(TOPIC, partition_of(media_id, len(group.partitions_for_topic(TOPIC))))
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
     places = [
         TopicPartition("moodstream.media", n) for n in consumer.partitions_for_topic("moodstream.media")
@@ -213,17 +226,21 @@ def catch_up(bootstrap: str, hours: float) -> float:
     consumer.seek_to_end(*places)
     for place in places:
         consumer.position(place)
-    began = time.time()
-    loads.run_sender(bootstrap, load)
-    end = time.time() + 600
-    try:
-        while time.time() < end:
-            for records in consumer.poll(100).values():
-                if any(load.media_id(0).encode() in record.key for record in records):
-                    return time.time() - began
-    finally:
-        consumer.close()
-    return float("inf")
+    start = consumer.end_offsets([packets])[packets]
+    seen: list[tuple[float, float]] = []  # hours of sound that are done, memory
+    began, seconds = time.time(), float("inf")
+    with loads.sending(bootstrap, load):
+        while seconds == float("inf") and time.time() < began + 600 * max(1.0, hours):
+            found = consumer.poll(100).values()
+            if any(media_id.encode() in record.key for records in found for record in records):
+                seconds = time.time() - began
+            done = max(0, (group.committed(packets) or 0) - start)
+            seen.append((done * load.packet_ms / 3_600_000, worker.rss_mib()))
+    group.close()
+    consumer.close()
+    at, mib = np.array(seen).T
+    quarters = [(at > hour + 0.75) & (at <= hour + 1) for hour in range(int(hours))]
+    return Backlog(hours, seconds, [float(np.median(mib[each])) for each in quarters])
 
 
 def idle_streams(count: int) -> float:
@@ -307,6 +324,7 @@ def main() -> int:
     parser.add_argument(
         "--music", default="", choices=("", *CODECS), metavar="CODEC", help="music at 44.1 kHz, not calls"
     )
+    parser.add_argument("--hours", type=int, default=1, help="of the call that is sent at once")
     parser.add_argument("--only-levels", action="store_true", help="no backlog, no idle streams")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--worker", metavar="BOOTSTRAP", help=argparse.SUPPRESS)
@@ -323,8 +341,10 @@ def main() -> int:
         found["idle_cpu"] = (worker.cpu_s() - before) / (time.time() - at)
         print(f"idle worker: {found['idle_cpu']:.1%} of a core, {worker.rss_mib():.0f} MiB")
         if not asked.only_levels:  # first: a level that falls behind leaves much to do
-            found["catch_up_s"] = catch_up(bootstrap, 1.0)
-            print(f"an hour of one call, sent at once: worked off after {found['catch_up_s']:.1f} s")
+            backlog = catch_up(bootstrap, worker, asked.hours)
+            found["backlog"] = asdict(backlog)
+            print(f"a call of {asked.hours} h, sent at once: worked off after {backlog.seconds:.1f} s")
+            print("        MiB by the hour of its sound:", *(f"{mib:.0f}" for mib in backlog.hourly_mib))
         print("calls packet   p50 ms   p95 ms   p99 ms    sound   cores us/packet     MiB")
         calls, sustained = asked.calls or 25, 0
         while True:

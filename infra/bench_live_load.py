@@ -15,6 +15,7 @@ import json
 import multiprocessing as mp
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import starmap
 from multiprocessing.sharedctypes import SynchronizedArray
@@ -278,11 +279,14 @@ def _shared(context: Any, load: Load) -> list["SynchronizedArray[float]"]:
     return [context.Array("d", load.calls * (load.packets + 1)) for _ in fields(Sent)]
 
 
-def run_sender(bootstrap: str, load: Load) -> None:
-    """Send all at once, in a process of its own."""
+@contextmanager
+def sending(bootstrap: str, load: Load) -> Iterator[None]:
+    """While packets are sent as fast as they go, in a process of its own."""
     context = mp.get_context("spawn")
-    sender = context.Process(target=send, args=(bootstrap, load, _shared(context, load), float("inf")))
+    seen = _shared(context, load)
+    sender = context.Process(target=send, args=(bootstrap, load, seen, float("inf")))
     sender.start()
+    yield
     sender.join()
 
 

@@ -100,6 +100,8 @@ def find_media(
     missing = [entry.path for entry in entries if not _exists(entry.path)]
     found: list[_Found] = []
     for path in map(str, paths):
+        if not path.strip():  # as a shell makes of a variable that is not set; `Path("")` is this folder
+            raise UsageError("an empty path; for the current folder say .")
         here = list(_expand(path))
         if not here and not _is_folder(path):
             missing.append(path)

@@ -118,7 +118,7 @@ class Sound:
     def hear(self) -> None:
         """The frames that wait, as far as it is its turn; `work` makes rows of them."""
         stream, heard = self.stream, 0
-        while self.frames and heard < _ROUND_BYTES:
+        while self.frames and heard < _ROUND_BYTES and not self.due_s(time.monotonic()):
             with self.lock:
                 frame = self.frames.popleft()
                 self.waiting -= len(frame)

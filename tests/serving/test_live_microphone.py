@@ -260,14 +260,16 @@ def test_whoever_goes_is_forgotten(app: TestClient, hears: Microphones) -> None:
 
 def test_who_sends_faster_than_he_speaks_waits(app: TestClient, hears: Microphones) -> None:
     limited(hears, ahead_s=1.0, waiting_bytes=64_000)
-    frames = pieces(l16(sound(6, 16_000, 1, 3)), 1)
+    frames = pieces(l16(sound(20, 16_000, 1, 3)), 1)
     with app.websocket_connect(URL) as socket:
         for frame in frames:
             socket.send_bytes(frame)
         time.sleep(0.5)
         (one,) = hears._sounds
         assert one.waiting < 64_000 + 9_000
-        assert one.stream.session.position_ms() < 4_000
+        heard_s = one.stream.session.position_ms() / 1000
+        passed_s = time.monotonic() - one.began_s  # a busy machine is slow to send
+        assert heard_s < passed_s + 1.0 + 0.5
 
 
 def test_what_cannot_be_decoded_is_said(app: TestClient) -> None:

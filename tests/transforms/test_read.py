@@ -130,6 +130,14 @@ def test_missing_paths_are_all_named(tmp_path: Path) -> None:
         find_media([tmp_path, tmp_path / "gone.mp3", tmp_path / "nothing*"])
 
 
+def test_an_empty_path_is_not_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.mp3")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="an empty path"):
+        find_media([""])
+    assert len(find_media(["."])) == 1
+
+
 def test_nothing_to_do_and_wrong_words(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt")
     with pytest.raises(UsageError, match="no media found"):
