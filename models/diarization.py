@@ -33,6 +33,7 @@ from moodstream.models.examples import Example, Progress, prepare, silent
 from moodstream.models.experts import ExpertNetwork
 from moodstream.models.features import LOOKAHEAD_FRAMES, RIGHT
 from moodstream.models.joined import squeeze
+from moodstream.models.judging import lag_of
 from moodstream.models.metrics import bootstrap, boundary_f1, diarization_error
 from moodstream.models.paths import JOINED, PathCosts, best_path
 from moodstream.models.registry import Card
@@ -48,7 +49,7 @@ from moodstream.models.turn_fitting import (
     predict,
     recordings,
 )
-from moodstream.models.turns import FUTURE, PAST, TurnNetwork, TurnShape
+from moodstream.models.turns import FUTURE, NEAR, PAST, TurnNetwork, TurnShape
 
 TOLERANCE_S = 0.5
 FOLDS = 5  # that a training deals
@@ -214,7 +215,7 @@ class DiarizationTask:
         if unknown := [name for name in corpora if name not in SETS]:
             raise DataError(f"corpus is {unknown[0]!r}, diarization has {', '.join(SETS)}")
         recipe = replace(Recipe(), steps=4, takes=1) if smoke else Recipe()
-        made = recordings(corpora or list(SETS), data, 8 if smoke else 1, recipe.takes)
+        made = recordings(corpora or list(SETS), data, 8 if smoke else 1, recipe.takes, recipe.speed)
         examples = [_example(i, one) for i, one in enumerate(made)]
         measured = examples[: len(made) // recipe.takes]
         cells = cells_of(made, prepare(examples, 1, cache, 0, progress))
@@ -227,7 +228,7 @@ class DiarizationTask:
             return Fit(fit(cells, every, recipe, seed, said), voices.without(unheard, seed, said))
 
         return Study(
-            card=_draft(list(dict.fromkeys(one.corpus for one in made))),
+            card=_draft(list(dict.fromkeys(one.corpus for one in made)), voices),
             items=[_item(one) for one in measured],
             settings={
                 "recipe": asdict(recipe),
@@ -304,15 +305,18 @@ def _item(example: Example) -> Item:
     return Item(example.key, example.corpus, example.group)
 
 
-def _draft(corpora: Sequence[str]) -> Card:
-    ahead = (LOOKAHEAD_FRAMES * HOP + RIGHT - HOP) / RATE_HZ
+def _draft(corpora: Sequence[str], voices: SpeechFits) -> Card:
+    encoder_s = CELL_S * lag_of(cast(ExpertNetwork, voices.kept.study.new()))  # it speaks so much later
+    ahead_s = (LOOKAHEAD_FRAMES * HOP + RIGHT - HOP) / RATE_HZ + max(
+        CELL_S * FUTURE, encoder_s + CELL_S * NEAR[1]
+    )
     return Card(
         name="diarization",
         version="1.0",
         task="diarization",
         labels=list(EMOTIONS),
         dimensions=[],
-        lookahead_s=round(FUTURE * CELL_S + ahead, 3),
+        lookahead_s=round(ahead_s, 3),
         past_s=PAST * CELL_S,
         corpora={name: licences.of(name).stated for name in corpora},
         folds="",

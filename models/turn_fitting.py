@@ -16,13 +16,14 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from moodstream.models.base import CELL_FRAMES, DIMENSIONS, EMOTIONS, RATE_HZ, STEP_MS
+from moodstream.models.augment import change_speed
+from moodstream.models.base import CELL_FRAMES, DIMENSIONS, EMOTIONS, RATE_HZ, STEP_MS, Float
 from moodstream.models.corpora import read_corpora, read_sound
 from moodstream.models.examples import Prepared, Progress, silent
 from moodstream.models.experts import ExpertNetwork
 from moodstream.models.fitting import item_frames
 from moodstream.models.inference import Encoder
-from moodstream.models.joined import Joined, join, trim
+from moodstream.models.joined import Clips, Joined, join, trim
 from moodstream.models.pooling import quiet_cells
 from moodstream.models.study import Rows
 from moodstream.models.turns import (
@@ -55,14 +56,15 @@ SETS: dict[str, list[tuple[str, str, tuple[str, ...], int]]] = {
 class Recipe:
     """How to fit."""
 
-    steps: int = 2000
+    steps: int = 3000
     batch: int = 128
     rate: float = 1.5e-3  # at its peak
     decay: float = 0.1
     smoothing: float = 0.05
     mixed: float = 0.5  # chance of a batch whose cells are mixed two by two (Zhang et al. 2018)
     mixture: float = 1.0  # both parameters of the beta distribution of their shares
-    takes: int = 4  # of the recordings of each speaker that is learned from; the first alone is measured
+    takes: int = 8  # of the recordings of each speaker that is learned from; the first alone is measured
+    speed: float = 0.15  # largest relative change of it in all takes but the first: as if others spoke
 
 
 @dataclass(frozen=True)
@@ -77,29 +79,36 @@ class Recording:
 
 
 def recordings(
-    corpora: Sequence[str], data: str | os.PathLike[str] | None, every: int = 1, takes: int = 1
+    corpora: Sequence[str],
+    data: str | os.PathLike[str] | None,
+    every: int = 1,
+    takes: int = 1,
+    speed: float = 0.0,
 ) -> list[Recording]:
     """The joined recordings of every `every`th speaker.
 
     Args:
         takes: how often, each with other chances: those of the first come first.
+        speed: by how much at most a speaker is slower or faster, and lower or higher, in a later take.
     """
     made: list[list[Recording]] = [[] for _ in range(takes)]
     rows = read_corpora([name for name in SETS if name in corpora], data)
     for (corpus, group), mine in sorted(rows.group_by(["corpus", "group"])):
         if zlib.crc32(str(group).encode()) % every:
             continue
-        clips: dict[str, list[Any]] = {}
+        clips: dict[str, list[Float]] = {}
         for row in mine.iter_rows(named=True):
             sound = trim(read_sound(row["file"], row["start_ms"], row["end_ms"], row["channel"]))
             if len(sound) >= RATE_HZ // 2:
                 clips.setdefault(row["emotion"], []).append(sound)
-        for name, kind, labels, count in SETS[str(corpus)]:
-            chosen = {label: sounds for label, sounds in clips.items() if label in labels}
-            if len(chosen) < 2:
-                continue
-            known = tuple(label for label in labels if label in set(rows.filter(corpus=corpus)["emotion"]))
-            for take in range(takes):
+        there = set(rows.filter(corpus=corpus)["emotion"])
+        for take in range(takes):
+            heard = _as_if_another(clips, f"{corpus}/{group}/{take}", speed) if take else clips
+            for name, kind, labels, count in SETS[str(corpus)]:
+                chosen = {label: sounds for label, sounds in heard.items() if label in labels}
+                if len(chosen) < 2:
+                    continue
+                known = tuple(label for label in labels if label in there)
                 what = f"{corpus}/{group}/{name}" + (f"/{take}" if take else "")
                 draw = np.random.default_rng(zlib.crc32(what.encode()))
                 made[take] += [
@@ -107,6 +116,12 @@ def recordings(
                     for _ in range(count)
                 ]
     return [one for take in made for one in take]
+
+
+def _as_if_another(clips: Clips, what: str, spread: float) -> Clips:
+    """The clips of a speaker at another speed, the same for all of them, by the chance that `what` names."""
+    factor = 1 + np.random.default_rng(zlib.crc32(what.encode())).uniform(-spread, spread)
+    return {label: [change_speed(sound, factor) for sound in sounds] for label, sounds in clips.items()}
 
 
 @dataclass(frozen=True)
@@ -190,6 +205,7 @@ def fit(cells: Cells, rows: Rows, recipe: Recipe, seed: int, progress: Progress 
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps)
     size = (recipe.steps, len(network.emotion), recipe.batch)
     order = draw.choice(voiced.numpy(), size, p=_chances(cells, index, label, voiced))
+    mine_at = np.arange(len(network.emotion) * recipe.batch).reshape(-1, recipe.batch)  # by member
     network.train()
     for step in range(recipe.steps):
         some = torch.from_numpy(order[step].ravel())
@@ -198,7 +214,7 @@ def fit(cells: Cells, rows: Rows, recipe: Recipe, seed: int, progress: Progress 
         truth = nn.functional.one_hot(label[some], len(EMOTIONS))
         aim = torch.lerp(truth.float(), even, recipe.smoothing)
         if draw.random() < recipe.mixed:
-            other = torch.from_numpy(np.concatenate([draw.permutation(part) for part in _members(size)]))
+            other = torch.from_numpy(draw.permuted(mine_at, axis=1).ravel())
             share = float(draw.beta(recipe.mixture, recipe.mixture))
             inputs, aim = torch.lerp(inputs[other], inputs, share), torch.lerp(aim[other], aim, share)
             allowed = allowed | allowed[other]
@@ -215,12 +231,6 @@ def fit(cells: Cells, rows: Rows, recipe: Recipe, seed: int, progress: Progress 
         if step % 50 == 0:
             progress("steps", step / recipe.steps)
     return network.eval()
-
-
-def _members(size: tuple[int, int, int]) -> list[npt.NDArray[np.int64]]:
-    """Where in a step's cells those of each member lie."""
-    _, members, batch = size
-    return np.split(np.arange(members * batch), members)
 
 
 def _chances(
