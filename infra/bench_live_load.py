@@ -182,7 +182,7 @@ def _table(shared: "SynchronizedArray[float]", *shape: int) -> npt.NDArray[np.fl
 
 
 def send(bootstrap: str, load: Load, seen: Sequence["SynchronizedArray[float]"], speed: float = 1.0) -> None:
-    """Send all streams, begun evenly over the length of a packet; note what `Sent` holds."""
+    """Send all streams, begun evenly over a packet or a cell, whichever is longer; note what `Sent` holds."""
     from kafka import KafkaProducer
 
     stamps, due_ms, heard_ms = (_table(one, load.calls, load.packets + 1) for one in seen)
@@ -198,7 +198,8 @@ def send(bootstrap: str, load: Load, seen: Sequence["SynchronizedArray[float]"],
 
         return told
 
-    later = [call / load.calls * load.packet_ms for call in range(load.calls)]
+    spread_ms = max(load.packet_ms, CELL_MS)  # streams in step would have all rows due at once
+    later = [call / load.calls * spread_ms for call in range(load.calls)]
 
     def timed(call: int, lane: Lane) -> Iterator[tuple[float, int, float, Packet]]:
         return ((due + later[call], call, heard, packet) for due, heard, packet in lane)
