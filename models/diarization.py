@@ -57,10 +57,10 @@ LIMITS = [
     "learned from joined clips of acted speech: how an emotion changes within a breath it has never heard",
     "a boundary lies on the grid of half seconds",
     "English, German and Amharic only",
-    "an error of .24 was aimed at. Tried, on the same folds, on stretches: a network of statistics alone .331; "
-    "beside the speech model's encoder .319; cells mixed two by two .307; each speaker joined three times over "
-    ".289 to .293, eight times, at other speeds, .279; the gain projected out of the statistics lost .010 "
-    "(docs/diarization.md has all)",
+    "an error of .24 was aimed at. Tried, on the same folds, on stretches: a network of statistics alone "
+    ".331; beside the speech model's encoder .319; cells mixed two by two .307; each speaker joined three "
+    "times over .289 to .293, eight times, at other speeds, .279; the gain projected out of the statistics "
+    "lost .010 (docs/diarization.md has all)",
 ]
 Span = tuple[float, float, str]
 
