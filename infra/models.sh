@@ -11,5 +11,7 @@ run() { printf '\033[1m==> moodstream %s\033[0m\n' "$*"; "$bin/moodstream" "$@";
 for task in activity speech diarization small music symbolic listener fusion; do
     run train "$task" --data "$data" --seeds "$seeds"
 done
-run evaluate speech --data "$data" --leave-one-corpus-out
+for task in speech music; do
+    run evaluate "$task" --data "$data" --leave-one-corpus-out
+done
 run evaluate --stored
