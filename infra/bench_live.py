@@ -205,41 +205,36 @@ def _median(values: Any, there: Any) -> float:
 class Backlog:
     """How a call that was sent at once was worked off."""
 
-    hours: float
-    seconds: float  # from the first packet sent to the call's summary; infinite if it did not come
+    hours: int
+    seconds: (
+        float  # from the start of the sender's process to the call's summary; infinite if it did not come
+    )
     hourly_mib: list[float]  # median memory of the worker in the last quarter of each hour of sound
 
 
-def catch_up(bootstrap: str, worker: Worker, hours: float) -> Backlog:
+def catch_up(bootstrap: str, worker: Worker, hours: int) -> Backlog:
     """Send one call of so many hours as fast as it goes, and watch."""
     from kafka import KafkaConsumer, TopicPartition
 
     load = loads.Load(f"backlog-{int(time.time())}", 1, 500, hours * 3600, TOPIC, "moodstream.curve")
     media_id = load.media_id(0)
-    group = KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP)
-    packets = TopicPartition(TOPIC, partition_of(media_id, len(group.partitions_for_topic(TOPIC))))
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed")
-    places = [
-        TopicPartition("moodstream.media", n) for n in consumer.partitions_for_topic("moodstream.media")
-    ]
-    consumer.assign(places)
-    consumer.seek_to_end(*places)
-    for place in places:
-        consumer.position(place)
-    start = consumer.end_offsets([packets])[packets]
     seen: list[tuple[float, float]] = []  # hours of sound that are done, memory
-    began, seconds = time.time(), float("inf")
-    with loads.sending(bootstrap, load):
-        while seconds == float("inf") and time.time() < began + 600 * max(1.0, hours):
-            found = consumer.poll(100).values()
-            if any(media_id.encode() in record.key for records in found for record in records):
-                seconds = time.time() - began
-            done = max(0, (group.committed(packets) or 0) - start)
-            seen.append((done * load.packet_ms / 3_600_000, worker.rss_mib()))
-    group.close()
-    consumer.close()
+    with (
+        KafkaConsumer(bootstrap_servers=bootstrap, group_id=GROUP) as group,
+        loads.rows_from_now(bootstrap, "moodstream.media") as consumer,
+    ):
+        packets = TopicPartition(TOPIC, partition_of(media_id, len(group.partitions_for_topic(TOPIC))))
+        start = consumer.end_offsets([packets])[packets]
+        began, seconds = time.time(), float("inf")
+        with loads.sending(bootstrap, load):
+            while seconds == float("inf") and time.time() < began + 600 * hours:
+                found = consumer.poll(100).values()
+                if any(media_id.encode() in record.key for records in found for record in records):
+                    seconds = time.time() - began
+                done = max(0, (group.committed(packets) or 0) - start)
+                seen.append((done * load.packet_ms / 3_600_000, worker.rss_mib()))
     at, mib = np.array(seen).T
-    quarters = [(at > hour + 0.75) & (at <= hour + 1) for hour in range(int(hours))]
+    quarters = [(at > hour + 0.75) & (at <= hour + 1) for hour in range(hours)]
     return Backlog(hours, seconds, [float(np.median(mib[each])) for each in quarters])
 
 

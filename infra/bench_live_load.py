@@ -221,31 +221,37 @@ def send(bootstrap: str, load: Load, seen: Sequence["SynchronizedArray[float]"],
     producer.close()
 
 
-def receive(bootstrap: str, load: Load, came: "SynchronizedArray[float]", ready: Any, done: Any) -> None:
-    """Note when each provisional row is there, of the agents' sides and of the customers', or of music."""
+@contextmanager
+def rows_from_now(bootstrap: str, topic: str) -> Iterator[Any]:
+    """A `read_committed` consumer of all that comes to a topic from now on."""
     from kafka import KafkaConsumer, TopicPartition
 
-    table = _table(came, load.sides, load.calls, load.cells)
-    consumer = KafkaConsumer(
+    with KafkaConsumer(
         bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=20
-    )
-    places = [TopicPartition(load.rows, number) for number in consumer.partitions_for_topic(load.rows)]
-    consumer.assign(places)
-    consumer.seek_to_end(*places)
-    for place in places:
-        consumer.position(place)
-    ready.set()
+    ) as consumer:
+        places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        consumer.assign(places)
+        consumer.seek_to_end(*places)
+        for place in places:
+            consumer.position(place)  # it looks for the end only when asked
+        yield consumer
+
+
+def receive(bootstrap: str, load: Load, came: "SynchronizedArray[float]", ready: Any, done: Any) -> None:
+    """Note when each provisional row is there, of the agents' sides and of the customers', or of music."""
+    table = _table(came, load.sides, load.calls, load.cells)
     prefix = f'["{load.name}-'.encode()
-    while not done.is_set():
-        for records in consumer.poll(100).values():
-            now = time.time()
-            for record in records:
-                if record.key.startswith(prefix) and b'"is_final":false' in record.value:
-                    media_id, _, channel, _, start_ms = json.loads(record.key)
-                    call = int(media_id.rpartition("-")[2])
-                    if start_ms // CELL_MS < load.cells:  # packets of a codec may hold a little more
-                        table[int(channel == "customer"), call, start_ms // CELL_MS] = now
-    consumer.close()
+    with rows_from_now(bootstrap, load.rows) as consumer:
+        ready.set()
+        while not done.is_set():
+            for records in consumer.poll(100).values():
+                now = time.time()
+                for record in records:
+                    if record.key.startswith(prefix) and b'"is_final":false' in record.value:
+                        media_id, _, channel, _, start_ms = json.loads(record.key)
+                        call = int(media_id.rpartition("-")[2])
+                        if start_ms // CELL_MS < load.cells:  # packets of a codec may hold a little more
+                            table[int(channel == "customer"), call, start_ms // CELL_MS] = now
 
 
 def run(bootstrap: str, load: Load, during: Any = None) -> tuple[Sent, npt.NDArray[np.float64]]:
@@ -287,8 +293,10 @@ def sending(bootstrap: str, load: Load) -> Iterator[None]:
     seen = _shared(context, load)
     sender = context.Process(target=send, args=(bootstrap, load, seen, float("inf")))
     sender.start()
-    yield
-    sender.join()
+    try:
+        yield
+    finally:
+        sender.join()
 
 
 def idle(count: int) -> float:

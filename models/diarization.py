@@ -307,10 +307,8 @@ def _item(example: Example) -> Item:
 
 
 def _draft(corpora: Sequence[str], voices: SpeechFits) -> Card:
-    encoder_s = CELL_S * lag_of(cast(ExpertNetwork, voices.kept.study.new()))  # it speaks so much later
-    ahead_s = (LOOKAHEAD_FRAMES * HOP + RIGHT - HOP) / RATE_HZ + max(
-        CELL_S * FUTURE, encoder_s + CELL_S * NEAR[1]
-    )
+    lag = lag_of(cast(ExpertNetwork, voices.kept.study.new()))  # cells by which the encoder speaks later
+    ahead_s = CELL_S * max(FUTURE, lag + NEAR[1]) + (LOOKAHEAD_FRAMES * HOP + RIGHT - HOP) / RATE_HZ
     return Card(
         name="diarization",
         version="1.0",
